@@ -1,0 +1,67 @@
+"""The Ray cluster that a stage runs on: the one that RAY_ADDRESS names, else this machine."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+import torch
+
+LOGICAL_CPUS_AT_LEAST = 4
+"""A Ray Data stream needs a slot for its reader beside its actors, also on a machine of one or two cores."""
+
+
+@contextmanager
+def connect() -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS or start one on this machine, and leave it at the end."""
+    started = not ray.is_initialized()
+    if started:
+        _start()
+    quiet_streams()
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _start() -> None:
+    environment = {"env_vars": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=True, logging_level=logging.WARNING, runtime_env=environment)
+        return
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    ray.init(
+        address="local",
+        num_cpus=max(LOGICAL_CPUS_AT_LEAST, cores),
+        include_dashboard=False,
+        logging_level=logging.WARNING,
+        runtime_env=environment,
+    )
+
+
+def quiet_streams() -> None:
+    """Ray Data's own bars off: a stage shows one bar in the units that its user thinks in."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def gpus() -> int:
+    """Whole GPUs in the cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def cores() -> int:
+    """CPU slots in the cluster."""
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def device() -> torch.device:
+    """The device that Ray gave to this worker."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
