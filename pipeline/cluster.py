@@ -11,7 +11,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import torch
 
-LOGICAL_CPUS_AT_LEAST = 4
+SLOTS_AT_LEAST = 4
 """A Ray Data stream needs a slot for its reader beside its actors, also on a machine of one or two cores."""
 
 
@@ -34,10 +34,9 @@ def _start() -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=True, logging_level=logging.WARNING, runtime_env=environment)
         return
-    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
     ray.init(
         address="local",
-        num_cpus=max(LOGICAL_CPUS_AT_LEAST, cores),
+        num_cpus=max(SLOTS_AT_LEAST, os.cpu_count() or 1),
         include_dashboard=False,
         logging_level=logging.WARNING,
         runtime_env=environment,
@@ -58,8 +57,10 @@ def gpus() -> int:
 
 
 def cores() -> int:
-    """CPU slots in the cluster."""
-    return int(ray.cluster_resources().get("CPU", 1))
+    """Cores that the cluster computes on: its CPU slots, but no more than this machine has where it is alone."""
+    slots = int(ray.cluster_resources().get("CPU", 1))
+    alone = len([node for node in ray.nodes() if node["Alive"]]) == 1
+    return min(slots, len(os.sched_getaffinity(0))) if alone else slots
 
 
 def device() -> torch.device:

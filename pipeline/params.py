@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 FILE = Path("params.yaml")
 
@@ -21,21 +21,23 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S")
 
 
 def load(section: str, kind: type[S], file: Path = FILE) -> S:
-    """The section (dotted path, e.g. `sism` or `datasets.train`) as `kind`.
+    """The section or value at a dotted path (e.g. `sism`, `datasets.train`, `model.size`) as `kind`.
 
     Raises ParamsError where the file, the section or a field is missing, unknown or of another type.
     """
-    return parse(_find(_read(file), section, file), section, kind, file)
+    value = _find(_read(file), section, file)
+    empty = value is None and isinstance(kind, type) and issubclass(kind, BaseModel)
+    return parse({} if empty else value, section, kind, file)
 
 
 def parse(value: Any, section: str, kind: type[S], file: Path = FILE) -> S:
     """`value` as `kind`; the error names each wrong field by its place in `file`."""
     try:
-        return kind.model_validate({} if value is None else value)
+        return TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
         raise ParamsError("\n".join(_sentences(error, section, file))) from None
 

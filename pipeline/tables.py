@@ -103,7 +103,7 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def plan(rows: pa.Table, most: int, *made_by: Any, weights: Sequence[float] | None = None) -> list[Shard]:
+def plan(rows: pa.Table, most: float, *made_by: Any, weights: Sequence[float] | None = None) -> list[Shard]:
     """Cut `rows` (sorted by group) into shards of at most `most` images, whole groups together where they fit.
 
     Depends on nothing but the rows, `most` and `weights` (each row's share of `most`, 1 by default). A shard's key
@@ -111,11 +111,9 @@ def plan(rows: pa.Table, most: int, *made_by: Any, weights: Sequence[float] | No
     """
     groups = rows.column("group").to_pylist()
     weights = weights if weights is not None else [1.0] * len(groups)
-    records = rows.to_pylist()
-    cuts = list(_cuts(groups, weights, most))
     return [
-        Shard(number, start, stop, fingerprint(records[start:stop], *made_by))
-        for number, (start, stop) in enumerate(cuts)
+        Shard(number, start, stop, fingerprint(rows.slice(start, stop - start).to_pylist(), *made_by))
+        for number, (start, stop) in enumerate(_cuts(groups, weights, most))
     ]
 
 
@@ -218,7 +216,12 @@ def write_whole(folder: Path, table: pa.Table, rejects: list[dict], **facts: Any
             stranger.unlink()
     write_atomically(table, folder / shard.file)
     write_rejects(rejects, folder)
-    entry = {"file": shard.file, "rows": len(table), "bytes": (folder / shard.file).stat().st_size, "key": shard.key}
+    entry = {
+        "file": shard.file,
+        "rows": len(table),
+        "bytes": (folder / shard.file).stat().st_size,
+        "key": shard.key,
+    }
     _sign(folder, {"rows": len(table), "rejects": len(rejects), "shards": [entry], **facts})
     return Counts(len(table), len(rejects))
 
