@@ -1,0 +1,251 @@
+"""Pictures in and out: image files as upright 8-bit arrays, arrays as network input, maps as PNG.
+
+Arrays are uint8, [H, W, 3] RGB or [H, W] gray; sizes are (height, width) in px. What every kind of file becomes
+stands in docs/data.md.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, UnidentifiedImageError
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+"""What is read. Formats without a signature, and those that Pillow hands to another program, are left out."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION, _PHOTOMETRIC, _BITS = 0x0112, 262, 258
+_NOT_PICTURES = (
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the real file with `git lfs pull`"),
+    (b"<!doctype html", "a web page, as a failed download leaves it"),
+    (b"<html", "a web page, as a failed download leaves it"),
+    (b"<svg", "an SVG drawing: export it as PNG"),
+    (b"%pdf", "a PDF: export its pages as PNG"),
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+# Pillow warns above its pixel limit and refuses above twice the limit: the refusal is the one that counts here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class BadImage(ValueError):  # noqa: N818
+    """A file that does not become a picture; the message is one sentence for a person."""
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The picture that a viewer shows, upright, uint8 RGB [H, W, 3]; transparency over white, the first frame.
+
+    Raises BadImage.
+    """
+    with _one_sentence():
+        return np.array(_on_paper(_load(data), 255).convert("RGB"))
+
+
+def decode_gray(data: bytes) -> np.ndarray:
+    """A map, upright, uint8 [H, W]: the brightest channel, transparency over black. Raises BadImage."""
+    with _one_sentence():
+        return _brightness(_load(data))
+
+
+def decode_mask(data: bytes) -> np.ndarray:
+    """A mask, upright, uint8 [H, W] with the object at 255, whichever way it was stored.
+
+    Gray stays gray, but where every object pixel has the same value (1, a class number, a colour) that value becomes
+    255, and in a coloured palette (PASCAL style) all that is not black is object. Raises BadImage.
+    """
+    with _one_sentence():
+        image = _load(data)
+        mask = _brightness(image)
+        values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[1:])
+        if len(values) == 1 or (image.mode == "P" and _coloured(image)):
+            return np.where(mask > 0, np.uint8(255), np.uint8(0))
+        return mask
+
+
+def size(source: bytes | str | os.PathLike) -> tuple[int, int]:
+    """(height, width) in px of an upright picture, from its header. Raises BadImage."""
+    with _one_sentence():
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        image = _open(data)
+        width, height = image.size
+        return (width, height) if _orientation(image, data) >= 5 else (height, width)
+
+
+def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`array` (uint8, RGB or gray) at `size` (height, width): bilinear, antialiased, the aspect not kept."""
+    height, width = size
+    if array.shape[:2] == (height, width):
+        return array
+    return np.array(Image.fromarray(array).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def encode(array: np.ndarray) -> bytes:
+    """Lossless PNG of uint8 RGB [H, W, 3] or gray [H, W]; the same bytes for the same array."""
+    buffer = BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def normalise(images: np.ndarray) -> Tensor:
+    """uint8 RGB [n, h, w, 3] -> float32 [n, 3, h, w] with ImageNet's mean and standard deviation."""
+    values = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)
+    return values.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1)).contiguous()
+
+
+def scale(maps: np.ndarray) -> Tensor:
+    """uint8 maps or masks [n, h, w] -> float32 [n, 1, h, w] in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(maps)).unsqueeze(1).float().div_(255)
+
+
+def quantise(values: np.ndarray | Tensor) -> np.ndarray:
+    """A map in [0, 1], [h, w] -> uint8, rounded."""
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (BadImage, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise BadImage(f"has more than {limit:,} pixels, as a decompression bomb has") from error
+    except OSError as error:
+        raise BadImage(_of_system(error)) from error
+    except Exception as error:  # Pillow's readers answer damage with whatever the bytes provoke
+        raise BadImage(f"is damaged ({_inside(error)})") from error
+
+
+def _of_system(error: OSError) -> str:
+    if error.errno is not None:
+        return f"cannot be read: {os.strerror(error.errno)}"
+    if "truncated" in str(error) or "Truncated" in str(error):
+        return "is truncated: its end is missing"
+    return f"is truncated or damaged ({_inside(error)})"
+
+
+def _inside(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _load(data: bytes) -> Image.Image:
+    """The whole first frame, upright, 8 bits a channel, in any of Pillow's colour modes."""
+    image = _open(data)
+    _check_end(image.format, data)
+    image.load()
+    turn = _TURNS.get(_orientation(image, data))
+    return _eight_bits(image if turn is None else image.transpose(turn), image)
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    if not data:
+        raise BadImage("is empty: zero bytes")
+    known = [name for name in FORMATS if name in Image.OPEN or (Image.init() or name in Image.OPEN)]
+    try:
+        return Image.open(BytesIO(data), formats=known)
+    except UnidentifiedImageError:
+        raise BadImage(_what_else(data)) from None
+
+
+def _what_else(data: bytes) -> str:
+    start = data[:64].lstrip().lower()
+    for signature, name in _NOT_PICTURES:
+        if start.startswith(signature):
+            return f"is not an image but {name}"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "is HEIC, which is not read here: export it as JPEG or PNG"
+    if not any(data[:64]):
+        return "is not an image: it begins with zeros, as an interrupted copy does"
+    return "is not an image in a format that is read here, or its header is damaged"
+
+
+def _check_end(format: str | None, data: bytes) -> None:
+    """Refuse what Pillow would complete by guessing: downloads cut short whose rest is filled with zeros."""
+    if format == "PNG":
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
+            image.verify()
+    elif format in ("JPEG", "MPO"):
+        whole = data.find(b"\xff\xd9", _scan(data)) >= 0
+        if not whole:
+            raise BadImage("is truncated: its end is missing")
+    elif format in ("WEBP", "AVIF", "GIF") and not any(data[-64:]):
+        raise BadImage("is truncated: it ends in zeros, as an interrupted copy does")
+
+
+def _scan(data: bytes) -> int:
+    """Where the first scan of a JPEG begins, behind headers that may hold a thumbnail with an end of its own."""
+    place = 2
+    while place + 4 <= len(data) and data[place : place + 2] != b"\xff\xda":
+        if data[place] != 0xFF or data[place + 1] == 0xFF:
+            place += 1
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return place
+
+
+def _orientation(image: Image.Image, data: bytes) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block cannot be read, as viewers do."""
+    if image.format == "TIFF":  # Pillow turns TIFFs itself
+        return 1
+    if image.format == "PNG" and not any(mark in data for mark in (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")):
+        return 1  # Pillow would decode all of it to look behind the pixels
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if value in _TURNS else 1
+
+
+def _eight_bits(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """Scale 16-bit gray by its own white: Pillow's conversion would clip it."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    tags = getattr(opened, "tag_v2", {})
+    if image.mode == "F" or (image.mode == "I" and opened.format != "PPM"):
+        raise BadImage("holds floats or 32-bit numbers, which say nothing of white: save it with 8 or 16 bits")
+    bits = tags.get(_BITS, 16)
+    white = (1 << int(bits[0] if isinstance(bits, tuple) else bits)) - 1
+    values = np.asarray(image).astype(np.uint32)
+    values = (np.minimum(values, white) * 255 + white // 2) // white
+    if tags.get(_PHOTOMETRIC) == 0:
+        values = 255 - values
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _on_paper(image: Image.Image, paper: int) -> Image.Image:
+    """`image` laid on a sheet of that brightness where it is transparent."""
+    if not image.has_transparency_data:
+        return image
+    sheet = Image.new("RGBA", image.size, (paper, paper, paper, 255))
+    return Image.alpha_composite(sheet, image.convert("RGBA")).convert("RGB")
+
+
+def _brightness(image: Image.Image) -> np.ndarray:
+    image = _on_paper(image, 0)
+    if image.mode in ("1", "L"):
+        return np.array(image.convert("L"))
+    return np.array(image.convert("RGB")).max(axis=-1)
+
+
+def _coloured(image: Image.Image) -> bool:
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")), -1, 0)
+    return bool((red != green).any() or (green != blue).any())
