@@ -12,7 +12,7 @@ DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_
 
 
 class ParamsError(ValueError):
-    """A value in params.yaml that cannot be used; the message names the field, what was expected and what stands there."""
+    """A value in params.yaml that cannot be used; the message names the field and what stands there."""
 
 
 class Section(BaseModel):

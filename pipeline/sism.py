@@ -130,7 +130,7 @@ def plan(index: pa.Table, knobs: Params, size: int, identity: str) -> list[Shard
     return tables.plan(index, 1.0, "sism", VERSION, identity, size, knobs.batch, weights=weights.tolist())
 
 
-def make(root: Path, index: Path, samples: Path, knobs: Params, size: int) -> None:
+def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
     """Make the samples table of a collection, or what is still missing of it.
 
     Raises TableError where the index is unfinished, or where `strict` is set and an image was refused, and SodError
@@ -143,11 +143,12 @@ def make(root: Path, index: Path, samples: Path, knobs: Params, size: int) -> No
     seconds = 0.0
     if missing:
         with cluster.connect():
-            read = Read(str(root.resolve()), ray.put(table), size)
+            root = Path(tables.receipt(index)["root"]).resolve()
+            read = Read(str(root), ray.put(table), size)
             arguments = {"spec": spec, "folder": str(samples.resolve()), "size": size, "batch": knobs.batch}
             pool = stream.actors(knobs.actors, knobs.gpus, sod.uses_gpu(spec))
             seconds = stream.run(missing, read.__call__, Detect, arguments, pool, f"SISMs by {knobs.method}")
-    counts = tables.finish(samples, shards, stage="sism", method=knobs.method, size=size)
+    counts = tables.finish(samples, shards, tables.SAMPLES, stage="sism", method=knobs.method, size=size)
     made = sum(map(len, missing))
     summary.tell(
         "sism",
@@ -160,9 +161,9 @@ def make(root: Path, index: Path, samples: Path, knobs: Params, size: int) -> No
         raise ValueError(f"{counts.rejects} images were refused and sism.strict is set: see {samples}/rejects.parquet")
 
 
-def main(root: Path, index: Path, samples: Path) -> None:
-    """Write the SAMPLES table of the collection at ROOT, indexed in INDEX."""
-    make(root, index, samples, params.load("sism", Params), params.load("model.size", int))
+def main(index: Path, samples: Path) -> None:
+    """Write the SAMPLES table of the collection that INDEX lists."""
+    make(index, samples, params.load("sism", Params), params.load("model.size", int))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,13 @@ def begin(folder: Path, shards: list[Shard]) -> list[Shard]:
     return [shard for shard in shards if _metadata(folder / shard.file).get("key") != shard.key]
 
 
-def finish(folder: Path, shards: list[Shard], **facts: Any) -> "Counts":
+def finish(folder: Path, shards: list[Shard], schema: pa.Schema, **facts: Any) -> "Counts":
     """Check that every planned row is a row or a reject, drop files of older plans, and sign the receipt.
 
     Raises TableError where a shard is missing or rows were lost.
     """
+    if not shards:
+        return write_whole(folder, schema.empty_table(), [], **facts)
     rejects, entries, rows = [], [], 0
     for shard in shards:
         file = folder / shard.file
@@ -239,7 +242,29 @@ def read(folder: Path, columns: Iterable[str] | None = None) -> pa.Table:
     """The whole table in the order of (group, name). Raises TableError where it is missing or unfinished."""
     files = [folder / entry["file"] for entry in receipt(folder)["shards"]]
     wanted = list(columns) if columns is not None else None
-    return pa.concat_tables([pq.read_table(file, columns=wanted).replace_schema_metadata() for file in files])
+    return pa.concat_tables(
+        [pq.read_table(file, columns=wanted, partitioning=None).replace_schema_metadata() for file in files]
+    )
+
+
+def read_rows(folder: Path, start: int, stop: int, columns: Iterable[str] | None = None) -> pa.Table:
+    """Rows `start` to `stop` of the whole table, reading only the row groups that hold them."""
+    wanted, parts, before = list(columns) if columns is not None else None, [], 0
+    for entry in receipt(folder)["shards"]:
+        if before < stop and start < before + entry["rows"]:
+            parts.append(_rows_of_file(folder / entry["file"], max(0, start - before), stop - before, wanted))
+        before += entry["rows"]
+    return pa.concat_tables(parts)
+
+
+def _rows_of_file(file: Path, start: int, stop: int, columns: list[str] | None) -> pa.Table:
+    with pq.ParquetFile(file) as content:
+        sizes = [content.metadata.row_group(number).num_rows for number in range(content.num_row_groups)]
+        ends = list(accumulate(sizes))
+        held = [number for number, end in enumerate(ends) if end > start and end - sizes[number] < stop]
+        first = ends[held[0]] - sizes[held[0]]
+        found = content.read_row_groups(held, columns=columns).replace_schema_metadata()
+    return found.slice(start - first, stop - start)
 
 
 def read_rejects(folder: Path) -> pa.Table:

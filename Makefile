@@ -1,0 +1,30 @@
+# Two commands: `make repro` runs the pipeline end to end, `make test` passes the tests. Each makes .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export RAY_USAGE_STATS_ENABLED := 0
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: repro test test-slow lint bench ui clean
+
+repro: .venv/installed
+	dvc repro
+	dvc metrics show
+
+test: .venv/installed
+	pytest -m "not slow"
+
+test-slow: .venv/installed
+	pytest -m slow
+
+lint: .venv/installed
+	ruff check .
+	ruff format --check .
+
+ui: .venv/installed
+	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
