@@ -1,0 +1,67 @@
+"""How SOD networks are fed and how their maps are read: resizing, normalisation and scaling as their authors do it.
+
+Networks are sensitive to these (a swapped channel costs more than a missing layer), so each is written out.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from PIL import Image
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def resize_darkening_edges(image: np.ndarray, size: int) -> np.ndarray:
+    """Image float32 [H, W, 3] in 0..1 resized to a square, bilinear without anti-aliasing, zeros around it.
+
+    As scikit-image 0.14's `resize(mode="constant")` did: when enlarging, the outermost pixels blend with black.
+    """
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    rows, columns = (_share_inside(side, size) for side in image.shape[:2])
+    return resized * (rows[:, None] * columns)[..., None]
+
+
+def _share_inside(source: int, target: int) -> np.ndarray:
+    """Share of each target pixel's bilinear weights that falls on source pixels, not beyond the edge."""
+    centre = (np.arange(target) + 0.5) * source / target - 0.5
+    return (1 - np.maximum(np.maximum(-centre, centre - (source - 1)), 0)).astype(np.float32)
+
+
+def by_own_maximum(image: np.ndarray) -> np.ndarray:
+    """Divide by the image's largest value, then ImageNet mean and deviation (U2Net, BASNet)."""
+    return imagenet(image / (image.max() or 1))
+
+
+def imagenet(image: np.ndarray) -> np.ndarray:
+    """ImageNet mean and deviation of an RGB image in 0..1."""
+    return (image - IMAGENET_MEAN) / IMAGENET_STD
+
+
+NORMALISATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "u2net": by_own_maximum,
+    "imagenet": imagenet,
+    "unit": lambda image: image,
+}
+
+
+def square_input(image: np.ndarray, size: int, normalise: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Network input float32 [3, size, size] of an RGB uint8 image, resized without anti-aliasing."""
+    resized = resize_darkening_edges(image.astype(np.float32) / 255, size)
+    return np.ascontiguousarray(normalise(resized).transpose(2, 0, 1), dtype=np.float32)
+
+
+def stretched(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Map [h, w] min-max normalised, cut to 8 bit, resized to (height, width); zeros if constant (U2Net, BASNet)."""
+    low, high = probability.min(), probability.max()
+    spread = high - low
+    scaled = (probability - low) / spread if spread > 0 else np.zeros_like(probability)
+    return resized_in_8_bit((scaled * 255).astype(np.uint8), size)
+
+
+def resized_in_8_bit(gray: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Gray uint8 [h, w] to float32 [H, W] in 0..1, by PIL's bilinear filter."""
+    height, width = size
+    resized = Image.fromarray(gray).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.float32) / 255

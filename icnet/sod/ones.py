@@ -1,0 +1,13 @@
+"""No saliency at all: every SISM is 1, so a SIV is plain average pooling (the paper's ablation without SISMs)."""
+
+import numpy as np
+import torch
+
+from icnet.sod.method import Method, Spec, identity, one_by_one
+
+
+def make(spec: Spec, device: torch.device) -> Method:
+    """Maps of ones."""
+    spec.no_file()
+    spec.options()
+    return Method(one_by_one(lambda image: np.ones(image.shape[:2], np.float32)), lambda: identity("ones", 1))

@@ -1,0 +1,97 @@
+"""Any SOD network exported to ONNX, run by onnxruntime. The options' defaults are those of U2Net."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from icnet.sod import conventions
+from icnet.sod.method import Key, Method, SodError, Spec, identity
+from icnet.sod.method import Options as Base
+
+ALGORITHM = 1
+CUDA = "CUDAExecutionProvider"
+
+
+class Options(Base):
+    """How the exported network is fed and read.
+
+    input: name of the image input, the first if empty. output: index of the map's output. size: side of the square
+    input in px. normalise: u2net (by the image's maximum, then ImageNet), imagenet, or unit (0..1). map: what the
+    output is: stretch (a probability, min-max normalised as U2Net's authors do), probability, or logit.
+    """
+
+    input: str = ""
+    output: int = 0
+    size: int = 320
+    normalise: Literal["u2net", "imagenet", "unit"] = "u2net"
+    map: Literal["stretch", "probability", "logit"] = "stretch"
+
+
+def make(spec: Spec, device: torch.device) -> Method:
+    """An ONNX file as a SOD method. SodError if it cannot be run, or has no such input or output."""
+    options = spec.options(Options)
+    file = spec.weights()
+    session = open_session(spec, device)
+    inputs = {entry.name: entry for entry in session.get_inputs()}
+    if options.input and options.input not in inputs:
+        raise SodError(f"{spec.text!r}: no input {options.input!r}; there are {', '.join(inputs)}")
+    outputs = [entry.name for entry in session.get_outputs()]
+    if not 0 <= options.output < len(outputs):
+        raise SodError(f"{spec.text!r}: no output {options.output}; there are {len(outputs)}")
+    entry = inputs[options.input] if options.input else session.get_inputs()[0]
+    one_at_a_time = isinstance(entry.shape[0], int)
+    run = partial(detect, session, entry.name, outputs[options.output], options, one_at_a_time)
+    return Method(run, partial(identity, "onnx", ALGORITHM, options, file))
+
+
+def has_cuda() -> bool:
+    """Whether the onnxruntime installed here is the one for NVIDIA GPUs."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return False
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def open_session(spec: Spec, device: torch.device) -> Any:
+    """An onnxruntime session with as many threads as torch has (Ray bounds those); on a GPU where it can."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise SodError(f"{spec.text!r} needs onnxruntime: pip install 'icnet[onnx]'") from error
+    provider = CUDA if device.type == "cuda" and has_cuda() else "CPUExecutionProvider"
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(spec.weights(), settings, providers=[provider])
+    except Exception as error:  # onnxruntime's own classes share no base but Exception
+        raise SodError(f"{spec.text!r} cannot be run by onnxruntime: {error}") from error
+
+
+def detect(
+    session: Any,
+    entry: str,
+    output: str,
+    options: Options,
+    one_at_a_time: bool,
+    images: Sequence[np.ndarray],
+    keys: Sequence[Key],
+) -> list[np.ndarray]:
+    """Maps of the images, through the network in one batch where its batch size is free."""
+    normalise = conventions.NORMALISATIONS[options.normalise]
+    fed = [conventions.square_input(image, options.size, normalise)[None] for image in images]
+    batches = fed if one_at_a_time else [np.concatenate(fed)] if fed else []
+    raw = [grid for batch in batches for grid in session.run([output], {entry: batch})[0].squeeze(1)]
+    return [read(grid, options.map, image.shape[:2]) for grid, image in zip(raw, images, strict=True)]
+
+
+def read(raw: np.ndarray, kind: str, size: tuple[int, int]) -> np.ndarray:
+    """The network's raw map [h, w] as a saliency map float32 [H, W] in [0, 1]."""
+    if kind == "stretch":
+        return conventions.stretched(raw, size)
+    probability = 1 / (1 + np.exp(-raw)) if kind == "logit" else np.clip(raw, 0, 1)
+    return conventions.resized_in_8_bit(np.rint(probability * 255).astype(np.uint8), size)
