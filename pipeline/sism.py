@@ -159,7 +159,9 @@ def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
         lost=sorted(set(table["group"].to_pylist()) - set(tables.read(samples, ["group"])["group"].to_pylist())),
     )
     if knobs.strict and counts.rejects:
-        raise ValueError(f"{counts.rejects} images were refused and sism.strict is set: see {samples}/rejects.parquet")
+        raise tables.TableError(
+            f"{counts.rejects} images were refused and sism.strict is set: see {samples}/rejects.parquet"
+        )
 
 
 def _absolute(spec: str) -> str:

@@ -16,6 +16,10 @@ ACTOR_CPUS = 0.5
 """Shares of a CPU slot: actors on every core still leave slots free for the readers that feed them."""
 
 
+class StreamError(RuntimeError):
+    """A stream that this cluster cannot run."""
+
+
 @dataclass(frozen=True)
 class Actors:
     """How many actors compute, and how many GPUs each of them holds (a fraction shares a GPU, 0 is CPU)."""
@@ -27,12 +31,12 @@ class Actors:
 def actors(count: int | None, gpus: float | None, wants_gpu: bool) -> Actors:
     """What the params ask for; None is one actor a GPU where the method can use one, else one a core.
 
-    Raises ValueError where GPUs are asked for that the cluster does not have.
+    Raises StreamError where GPUs are asked for that the cluster does not have.
     """
     there = cluster.gpus()
     share = gpus if gpus is not None else (1.0 if wants_gpu and there else 0.0)
     if share and share * (count or 1) > there:
-        raise ValueError(f"{count or 1} actors of {share} GPU are asked for, the cluster has {there} GPUs")
+        raise StreamError(f"{count or 1} actors of {share} GPU are asked for, the cluster has {there} GPUs")
     most = int(there / share) if share else cluster.cores()
     return Actors(count or most, share)
 
