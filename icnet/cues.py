@@ -1,0 +1,122 @@
+"""Intra and inter cues of a group as pure functions: equations 1 and 2 and section 3.4.
+
+Legend: n images at hand, m SIVs of their group, c channels, h x w cells, p = h * w. Features are l2-normalised over
+their channels. Nothing here builds correlation maps of m x p for every image at once, or anything of m x m: what is
+linear in a correlation map is applied to the SIVs first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+EPSILON = 1e-12
+CORRELATIONS_AT_ONCE = 1 << 23
+"""Correlations held at a time where their norms are taken: 32 MiB in float32."""
+
+
+@dataclass(frozen=True)
+class Cues:
+    """The intra cues of a group: for each co-saliency block its SIVs [m, 2, c], foreground and background."""
+
+    sivs: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.sivs[0])
+
+    @classmethod
+    def merge(cls, parts: Sequence["Cues"]) -> "Cues":
+        """The cues of a group from the cues of its parts."""
+        return cls(tuple(torch.cat(block) for block in zip(*(part.sivs for part in parts), strict=True)))
+
+    def to(self, device: torch.device | str) -> "Cues":
+        """The same cues on another device."""
+        return Cues(tuple(block.to(device) for block in self.sivs))
+
+
+def unit(vectors: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
+    """`vectors` scaled to length 1 along `dim`; zero vectors stay zero and get no gradient."""
+    return vectors * _inverse(torch.linalg.vector_norm(vectors, dim=dim, keepdim=True))
+
+
+def nmap(features: Float[Tensor, "n c h w"], sisms: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n c"]:
+    """SIVs of length 1 by normalized masked average pooling, equation 1."""
+    pooled = torch.bmm(sisms.flatten(2), cells(features)).squeeze(1) / sisms[0].numel()
+    return unit(pooled, dim=1)
+
+
+def csa(
+    features: Float[Tensor, "n c h w"],
+    sivs: Float[Tensor, "m c"],
+    alpha: Float[Tensor, ""] | float = 1.0,
+    raw: bool = False,
+) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n m"]]:
+    """CSA maps in [0, 1] and the weights of the SIVs in them (rows sum to 1), equation 2.
+
+    The weighted sum is over the l2-normalised correlation maps, as released, or the `raw` ones, as printed.
+    """
+    grid = cells(features)
+    scale = _inverse(_correlation_norms(grid, sivs))
+    total = torch.einsum("npc,nc->np", grid, scale @ sivs)
+    agreement = torch.einsum("npc,np->nc", grid, total) @ sivs.T * scale
+    weights = torch.softmax(alpha * agreement, dim=1)
+    mixed = (weights if raw else weights * scale) @ sivs
+    maps = torch.einsum("npc,nc->np", grid, mixed)
+    low, high = maps.aminmax(dim=1, keepdim=True)
+    maps = (maps - low) / (high - low + EPSILON)
+    return maps.unflatten(1, features.shape[2:]).unsqueeze(1), weights
+
+
+def scf(features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p h w"]:
+    """Self-correlation features: channel z is every cell's correlation with cell z."""
+    return _correlate(cells(features), features)
+
+
+def rscf(features: Float[Tensor, "n c h w"], maps: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n p h w"]:
+    """The SCF with its channels in the order of the CSA `maps`, highest first."""
+    return _correlate(rearranged(features, maps), features)
+
+
+def projected(
+    weight: Float[Tensor, "k p"], factor: Float[Tensor, "n p c"], features: Float[Tensor, "n c h w"]
+) -> Float[Tensor, "n k h w"]:
+    """A 1x1 convolution of the self-correlations of `factor` with `features`, without building them.
+
+    Equal to convolving `scf(features)` where factor = cells(features), and `rscf` where it is rearranged.
+    """
+    return _correlate(torch.matmul(weight, factor), features)
+
+
+def cells(features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p c"]:
+    """The cells as a list of vectors; a view where the channels lie last in memory."""
+    return features.flatten(2).transpose(1, 2)
+
+
+def rearranged(features: Float[Tensor, "n c h w"], maps: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n p c"]:
+    """The cells in the order of the CSA `maps`, highest first."""
+    order = ranking(maps).unsqueeze(2).expand(-1, -1, features.shape[1])
+    return cells(features).gather(1, order)
+
+
+def ranking(maps: Float[Tensor, "n 1 h w"]) -> Int[Tensor, "n p"]:
+    """The cells' numbers from the highest to the lowest value; equals keep their order."""
+    return maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+
+
+def _correlate(vectors: Float[Tensor, "n k c"], features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
+    products = torch.bmm(cells(features), vectors.transpose(1, 2))
+    return products.transpose(1, 2).unflatten(2, features.shape[2:])
+
+
+def _correlation_norms(grid: Float[Tensor, "n p c"], sivs: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
+    step = max(1, CORRELATIONS_AT_ONCE // (grid.shape[0] * grid.shape[1]))
+    parts = [torch.linalg.vector_norm(functional.linear(grid, part), dim=1) for part in sivs.split(step)]
+    return torch.cat(parts, dim=1)
+
+
+def _inverse(norms: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    present = norms > EPSILON
+    return torch.where(present, 1 / torch.where(present, norms, 1), 0)

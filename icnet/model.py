@@ -1,0 +1,227 @@
+"""ICNet: Figure 2 from top to bottom. Legend: n images, m SIVs of their group, c channels, h x w cells, s px a side."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from icnet import cues as intra
+from icnet.backbone import TOP, Backbone
+from icnet.blocks import Residual, resize, scaled
+from icnet.config import Config
+from icnet.cues import Cues
+from icnet.decoder import Decoder
+
+STAGES = (4, 5, 6)
+"""The stages of the backbone that have a co-saliency block."""
+COMPRESSED = 256
+"""Channels that stages 4 and 5 are compressed to before their blocks."""
+ENHANCED = 128
+"""Channels of the co-saliency features."""
+DECODED = 32
+"""Channels in the decoder."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of n images of a group of m."""
+
+    maps: Tensor
+    """Co-saliency maps in [0, 1], [n, k, s, s]: the finest alone, or four from coarse to fine."""
+    csa: dict[int, Tensor]
+    """Foreground CSA maps in [0, 1] by stage, [n, 1, h, w]; empty without the CFM."""
+    weights: Tensor
+    """How much each SIV weighs in the foreground CSA maps, mean over the stages, [n, m]; rows sum to 1."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the rest of the network needs of n images."""
+
+    high: list[Tensor]
+    """l2-normalised features of stages 4, 5, 6, [n, c, h, w]."""
+    low: list[Tensor]
+    """Compressed features of stages 3, 2, 1; empty where only the intra cues are wanted."""
+
+
+class CosaliencyBlock(nn.Module):
+    """Sections 3.2-3.4 at one stage; foreground and background branch share every weight."""
+
+    def __init__(self, channels: int, side: int, out: int, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        inputs = side * side if config.features == "scf" else channels
+        if config.fusion == "mean":
+            inputs += channels
+        else:
+            alpha = torch.ones(())
+            learned = config.alpha == "learned"
+            self.alpha = nn.Parameter(alpha) if learned else nn.Buffer(alpha, persistent=False)
+        self.project = nn.Conv2d(inputs, out, 1)
+        self.branch = Residual(out)
+        self.join = nn.Conv2d(2 * out, out, 1)
+        self.joined = Residual(out)
+
+    def forward(
+        self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m 2 c"]
+    ) -> tuple[Float[Tensor, "n k h w"], Float[Tensor, "n 1 h w"] | None, Float[Tensor, "n m"]]:
+        """The enhanced features, the foreground's CSA maps (None without the CFM) and its SIVs' weights."""
+        if self.config.fusion == "cfm":
+            attention = [self.attend(features, sivs[:, branch]) for branch in (0, 1)]
+            projections = [self._attended(features, maps) for maps, _ in attention]
+            maps, weights = attention[0]
+        else:
+            projections = [self._tiled(features, sivs[:, branch]) for branch in (0, 1)]
+            maps, weights = None, features.new_full((len(features), len(sivs)), 1 / len(sivs))
+        branches = [self.branch(part.to(self.join.weight.dtype)) for part in projections]
+        return self.joined(self.join(torch.cat(branches, dim=1))), maps, weights
+
+    def attend(
+        self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m c"]
+    ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n m"]]:
+        """One branch's CSA maps and weights."""
+        return intra.csa(features, sivs, self.alpha, raw=self.config.summed == "raw")
+
+    def _attended(self, features: Float[Tensor, "n c h w"], maps: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n k h w"]:
+        weight, bias = self._projection(features)
+        return self._correlated(weight, features, maps) * maps + bias
+
+    def _tiled(self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m c"]) -> Float[Tensor, "n k h w"]:
+        weight, bias = self._projection(features)
+        own, group = weight.split([weight.shape[1] - sivs.shape[1], sivs.shape[1]], dim=1)
+        constant = torch.mv(group, sivs.mean(dim=0)).view(-1, 1, 1)
+        return self._correlated(own, features, None) + constant + bias
+
+    def _correlated(
+        self, weight: Float[Tensor, "k i"], features: Float[Tensor, "n c h w"], maps: Tensor | None
+    ) -> Float[Tensor, "n k h w"]:
+        if self.config.features == "nf":
+            return torch.einsum("ki,nihw->nkhw", weight, features)
+        factor = intra.rearranged(features, maps) if self.config.rearranged else intra.cells(features)
+        return intra.projected(weight, factor, features)
+
+    def _projection(self, features: Tensor) -> tuple[Float[Tensor, "k i"], Float[Tensor, "k 1 1"]]:
+        weight, bias = self.project.weight.to(features.dtype), self.project.bias.to(features.dtype)
+        return weight.flatten(1), bias.view(-1, 1, 1)
+
+
+class ICNet(nn.Module):
+    """The network; `chunk` is how many images go through it at once in evaluation, whatever the group's size."""
+
+    def __init__(self, config: Config = Config(), chunk: int = 4) -> None:  # noqa: B008 (frozen)
+        super().__init__()
+        self.config, self.chunk = config, chunk
+        out, decoded, compressed = (scaled(c, config.width) for c in (ENHANCED, DECODED, COMPRESSED))
+        self.backbone = Backbone(config.width)
+        first, second, third, fourth, fifth = self.backbone.channels
+        self.compress = nn.ModuleDict({"4": nn.Conv2d(fourth, compressed, 1), "5": nn.Conv2d(fifth, compressed, 1)})
+        channels = {4: compressed, 5: compressed, 6: scaled(TOP, config.width)}
+        self.blocks = nn.ModuleDict(
+            {str(stage): CosaliencyBlock(channels[stage], side, out, config) for stage, side in config.sides().items()}
+        )
+        self.fuse56 = Residual(out)
+        self.fuse45 = nn.Sequential(Residual(out), nn.Conv2d(out, decoded, 1))
+        self.decoder = Decoder([third, second, first], decoded)
+        self._initialise()
+
+    def forward(
+        self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"], cues: Cues | None = None
+    ) -> Float[Tensor, "n k s s"]:
+        """Co-saliency maps in [0, 1] of a group, or of members of the group that `cues` describes.
+
+        One map an image in evaluation, four from coarse to fine in training.
+        """
+        return self.predict(images, sisms, cues, every_map=self.training).maps
+
+    def predict(
+        self,
+        images: Float[Tensor, "n 3 s s"],
+        sisms: Float[Tensor, "n 1 s s"],
+        cues: Cues | None = None,
+        every_map: bool = False,
+    ) -> Prediction:
+        """As `forward`, with the CSA maps and weights that led there, and one map or `every_map` of four."""
+        sisms = self._seen(sisms)
+        parts = [self._encode(part, low=True) for part in self._chunks(images)]
+        if cues is None:
+            cues = Cues.merge([self._cues(*pair) for pair in zip(parts, self._chunks(sisms), strict=True)])
+        decoded = [self._decode(*pair, cues, every_map) for pair in zip(parts, self._chunks(sisms), strict=True)]
+        return _joined(decoded)
+
+    def intra_cues(self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"]) -> Cues:
+        """The SIVs of these images; those of a group's parts, merged, are the group's."""
+        pairs = zip(self._chunks(images), self._chunks(self._seen(sisms)), strict=True)
+        return Cues.merge([self._cues(self._encode(part, low=False), maps) for part, maps in pairs])
+
+    def csa(
+        self,
+        images: Float[Tensor, "n 3 s s"],
+        sisms: Float[Tensor, "n 1 s s"],
+        cues: Cues | None = None,
+        stage: int = 5,
+    ) -> Float[Tensor, "n 1 h w"]:
+        """The foreground CSA maps of one stage in [0, 1]. Raises KeyError where the network has no CFM."""
+        return self.predict(images, sisms, cues).csa[stage]
+
+    def _encode(self, images: Float[Tensor, "n 3 s s"], low: bool) -> Features:
+        dtype = self.decoder.head.weight.dtype
+        *below, fourth, fifth, sixth = self.backbone(images.to(dtype, memory_format=torch.channels_last))
+        high = [self.compress["4"](fourth), self.compress["5"](fifth), sixth]
+        with _full_precision(images):
+            units = [intra.unit(part.to(torch.promote_types(dtype, torch.float32)), dim=1) for part in high]
+        return Features(units, self.decoder.compressed(below[::-1]) if low else [])
+
+    def _cues(self, features: Features, sisms: Float[Tensor, "n 1 s s"]) -> Cues:
+        blocks = []
+        with _full_precision(sisms):
+            for part in features.high:
+                masks = resize(sisms.to(part.dtype), part.shape[2:])
+                blocks.append(torch.stack([intra.nmap(part, masks), intra.nmap(part, self._opposite(masks))], dim=1))
+        return Cues(tuple(blocks))
+
+    def _decode(self, features: Features, sisms: Float[Tensor, "n 1 s s"], cues: Cues, every_map: bool) -> Prediction:
+        enhanced, csa, weights = [], {}, []
+        for stage, part, sivs in zip(STAGES, features.high, cues.sivs, strict=True):
+            better, maps, shares = self.blocks[str(stage)](part, sivs.to(part.dtype))
+            enhanced.append(better)
+            weights.append(shares)
+            if maps is not None:
+                csa[stage] = maps
+        fourth, fifth, sixth = enhanced
+        fused = self.fuse56(fifth + resize(sixth, fifth.shape[2:]))
+        fused = self.fuse45(fourth + resize(fused, fourth.shape[2:]))
+        maps = self.decoder(fused, features.low, sisms, every_map)
+        finest = torch.cat([resize(part, sisms.shape[2:]) for part in maps], dim=1)
+        return Prediction(finest, csa, torch.stack(weights).mean(dim=0))
+
+    def _seen(self, sisms: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n 1 s s"]:
+        return sisms if self.config.sisms else torch.ones_like(sisms)
+
+    def _opposite(self, masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
+        return 1 - masks if self.config.sisms else masks
+
+    def _chunks(self, batch: Tensor) -> tuple[Tensor, ...]:
+        return batch.split(len(batch) if self.training else self.chunk)
+
+    def _initialise(self) -> None:
+        spread = {"program": 0.01, "paper": 0.1, "he": None}[self.config.init]
+        backbone = set(self.backbone.vgg.modules())
+        for module in self.modules():
+            if not isinstance(module, nn.Conv2d):
+                continue
+            nn.init.zeros_(module.bias)
+            if spread is None or module in backbone:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            else:
+                nn.init.normal_(module.weight, std=spread)
+
+
+def _joined(parts: list[Prediction]) -> Prediction:
+    csa = {stage: torch.cat([part.csa[stage] for part in parts]) for stage in parts[0].csa}
+    maps = torch.cat([part.maps for part in parts])
+    return Prediction(maps, csa, torch.cat([part.weights for part in parts]))
+
+
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    return torch.autocast(tensor.device.type, enabled=False)
