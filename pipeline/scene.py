@@ -10,17 +10,17 @@ import numpy as np
 
 SPLITS = ("train", "unseen")
 
-HUES = {
-    "red": 0.995,
-    "orange": 0.07,
-    "yellow": 0.145,
-    "green": 0.32,
-    "teal": 0.48,
-    "blue": 0.6,
-    "violet": 0.75,
-    "pink": 0.9,
+COLOURS = {
+    "red": (0.995, 0.84, 0.85),
+    "orange": (0.065, 0.87, 0.95),
+    "yellow": (0.135, 0.84, 0.95),
+    "green": (0.365, 0.74, 0.66),
+    "teal": (0.49, 0.72, 0.76),
+    "blue": (0.6, 0.8, 0.86),
+    "violet": (0.76, 0.62, 0.72),
+    "pink": (0.92, 0.66, 0.92),
 }
-"""Colour families: the hue of the base colour in turns."""
+"""Colour families: hue in turns, saturation and value of the base colour."""
 
 GROUNDS = ("wood", "cloth", "paper", "leaves", "pebbles", "grass", "concrete")
 
@@ -30,11 +30,11 @@ SIZES = ((160, 240), (240, 160), (176, 224), (224, 176), (192, 256), (200, 200),
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of toy: texture x shape x colour family (base hue and accent)."""
+    """A kind of toy: texture x shape x colour family (base colour and accent)."""
 
     texture: str
     shape: str
-    hue: str
+    colour: str
     accent: str
 
     @property
@@ -146,7 +146,8 @@ def others(seed: int, split: str, category: Category, count: int) -> list[Catego
     familiar = CATEGORIES["train"]
     fresh = [rivals[i] for _ in range(4) for i in dice.permutation(len(rivals))]
     known = [familiar[i] for i in dice.permutation(len(familiar))]
-    return [toy for pair in zip(fresh, known, strict=False) for toy in pair]
+    pairs = zip(fresh, known, strict=False)
+    return [toy for number, pair in enumerate(pairs) for toy in (pair if number % 2 else pair[::-1])]
 
 
 def describe(seed: int, split: str, category: Category, image: int, count: int) -> Scene:
@@ -172,6 +173,7 @@ def describe(seed: int, split: str, category: Category, image: int, count: int) 
 
 
 def _toy(dice: np.random.Generator, category: Category, x: float, y: float, radius: float) -> Toy:
+    hue, saturation, value = COLOURS[category.colour]
     return Toy(
         category,
         x,
@@ -180,9 +182,9 @@ def _toy(dice: np.random.Generator, category: Category, x: float, y: float, radi
         angle=float(dice.uniform(-0.9, 0.9)),
         stretch=float(dice.uniform(0.86, 1.16)),
         shear=float(dice.uniform(-0.18, 0.18)),
-        hue=float(HUES[category.hue] + dice.uniform(-0.025, 0.025)),
-        saturation=float(dice.uniform(0.68, 0.92)),
-        value=float(dice.uniform(0.72, 0.95)),
+        hue=float(hue + dice.uniform(-0.025, 0.025)),
+        saturation=float(saturation * dice.uniform(0.88, 1.1)),
+        value=float(value * dice.uniform(0.85, 1.05)),
     )
 
 
