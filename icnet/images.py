@@ -159,7 +159,8 @@ def _load(data: bytes) -> Image.Image:
 def _open(data: bytes) -> ImageFile.ImageFile:
     if not data:
         raise BadImage("is empty: zero bytes")
-    known = [name for name in FORMATS if name in Image.OPEN or (Image.init() or name in Image.OPEN)]
+    Image.init()  # registers every format; the next call costs nothing
+    known = [name for name in FORMATS if name in Image.OPEN]
     try:
         return Image.open(BytesIO(data), formats=known)
     except UnidentifiedImageError:
