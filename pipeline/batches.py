@@ -1,0 +1,188 @@
+"""Group batches: which images train and which validate, in which order, and the images themselves, decoded ahead.
+
+A plan is the order of an epoch's batches. It depends on the seed and the epoch alone, never on the machines.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from icnet import images
+from icnet.training import Batch
+from pipeline import tables
+
+COLUMNS = ("group", "name", "image", "sism", "mask", "digest")
+Groups = Mapping[str, Sequence[int]]
+"""Rows of the samples table by group."""
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+
+
+class SplitError(ValueError):
+    """A training set that cannot be split as asked; the message says what is there."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Groups to train on and groups to validate on; `copies`, `unmasked`: rows that neither side may use.
+
+    `copies` are photographs of training groups that stand, byte for byte, in a validation group too.
+    """
+
+    train: dict[str, list[int]]
+    validation: dict[str, list[int]]
+    copies: list[int]
+    unmasked: list[int]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A batch's place in a step: its rows, its weight in the step's loss, and its number in the epoch's plan."""
+
+    rows: tuple[int, ...]
+    weight: float
+    number: int
+
+
+def memory_map(samples: Path, file: Path) -> pa.Table:
+    """The samples that training reads, in one file that all processes of a machine share without copies."""
+    if not file.is_file():
+        temporary = file.with_suffix(".part")
+        schema = pa.schema([tables.SAMPLES.field(name) for name in COLUMNS])
+        with pa.ipc.new_file(temporary, schema) as writer:
+            for entry in tables.receipt(samples)["shards"]:
+                shard = pq.read_table(samples / entry["file"], columns=list(COLUMNS))
+                writer.write_table(shard.replace_schema_metadata())
+        temporary.replace(file)
+    return open_map(file)
+
+
+def open_map(file: Path) -> pa.Table:
+    """The table that `memory_map` wrote."""
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+
+
+def split(samples: pa.Table, validation: float | Sequence[str], seed: int) -> Split:
+    """Hold groups out for validation: a share of them, drawn by the seed, or those that are named.
+
+    A photograph of which a byte-identical copy stands in a validation group is taken away from training. Raises
+    SplitError where nothing is left to train on, or a named group is not there.
+    """
+    masked = samples["mask"].is_valid().to_pylist()
+    groups: dict[str, list[int]] = {}
+    for row, group in enumerate(samples["group"].to_pylist()):
+        if masked[row]:
+            groups.setdefault(group, []).append(row)
+    unmasked = [row for row, there in enumerate(masked) if not there]
+    held = _held_out(sorted(groups), validation, seed)
+    digests = samples["digest"].to_pylist()
+    seen = {digests[row] for group in held for row in groups[group]} - {None}
+    copies = [row for group in groups.keys() - held for row in groups[group] if digests[row] in seen]
+    away = set(copies)
+    kept = {group: [row for row in rows if row not in away] for group, rows in groups.items() if group not in held}
+    train = {group: rows for group, rows in kept.items() if rows}
+    if not any(len(rows) > 1 for rows in train.values()):
+        raise SplitError(
+            f"nothing to train on: {len(samples)} images, {len(unmasked)} without a mask, {len(held)} of"
+            f" {len(groups)} groups held out for validation; a training group needs two images with masks"
+        )
+    return Split(train, {group: groups[group] for group in sorted(held)}, sorted(copies), unmasked)
+
+
+def _held_out(groups: list[str], validation: float | Sequence[str], seed: int) -> set[str]:
+    if not isinstance(validation, int | float):
+        strangers = sorted(set(validation) - set(groups))
+        if strangers:
+            raise SplitError(f"no masked images in the validation groups {', '.join(strangers)}; there: {groups}")
+        return set(validation)
+    count = min(round(validation * len(groups)) or math.ceil(validation), len(groups) - 1)
+    drawn = np.random.default_rng(seed).permutation(len(groups))
+    return {groups[place] for place in drawn[: max(count, 0)]}
+
+
+def plan(groups: Groups, size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
+    """An epoch's batches of about `size` images: every group shuffled and cut, all batches shuffled.
+
+    A last batch of one image joins the batch before it; a group of one image has no batch (batch norm needs two).
+    """
+    draw = np.random.default_rng([seed, epoch])
+    cut: list[tuple[int, ...]] = []
+    for group in sorted(groups):
+        rows = draw.permutation(np.asarray(groups[group])).tolist()
+        if len(rows) == 1:
+            continue
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        if len(pieces[-1]) == 1:
+            pieces[-2:] = [pieces[-2] + pieces[-1]]
+        cut += map(tuple, pieces)
+    return [cut[place] for place in draw.permutation(len(cut))]
+
+
+def deal(batches: Sequence[tuple[int, ...]], ranks: int, rank: int, rounds: int = 1) -> list[list[Seat]]:
+    """One rank's seats in every step of a plan: a step takes `ranks` x `rounds` batches, dealt round by round.
+
+    Weights make the ranks' average the mean over the step's batches. Where the last step has fewer batches than
+    seats, an empty seat repeats its last batch with weight zero: nothing is lost, nothing counts twice.
+    """
+    steps = []
+    for start in range(0, len(batches), ranks * rounds):
+        there = min(ranks * rounds, len(batches) - start)
+        seats = []
+        for number in range(start + rank, start + math.ceil(there / ranks) * ranks, ranks):
+            last = start + there - 1
+            seats.append(Seat(batches[min(number, last)], ranks / there if number <= last else 0.0, number))
+        steps.append(seats)
+    return steps
+
+
+class Loader:
+    """Decodes group batches of the samples table; images are flipped, with map and mask, by a coin each."""
+
+    def __init__(self, samples: pa.Table, seed: int, flip: float = 0.0, pin: bool = False) -> None:
+        self.samples, self.seed, self.flip, self.pin = samples, seed, flip, pin
+
+    def __call__(self, rows: Sequence[int]) -> Batch:
+        """The images as they stand in the table."""
+        return self._batch(rows, np.zeros(len(rows), bool), 1.0)
+
+    def seat(self, seat: Seat, epoch: int) -> Batch:
+        """A training batch; its coins depend on the seed, the epoch and its number in the plan alone."""
+        coins = np.random.default_rng([self.seed, epoch, seat.number, 1]).random(len(seat.rows))
+        return self._batch(seat.rows, coins < self.flip, seat.weight)
+
+    def _batch(self, rows: Sequence[int], flips: np.ndarray, weight: float) -> Batch:
+        pictures = np.stack([images.decode(self._bytes("image", row)) for row in rows])
+        sisms, masks = (
+            np.stack([images.decode_gray(self._bytes(column, row)) for row in rows]) for column in ("sism", "mask")
+        )
+        for array in (pictures, sisms, masks):
+            array[flips] = array[flips, :, ::-1]
+        batch = Batch(images.normalise(pictures), images.scale(sisms), images.scale(masks), weight)
+        return batch.pin() if self.pin else batch
+
+    def _bytes(self, column: str, row: int) -> bytes:
+        return self.samples[column][row].as_py()
+
+
+def ahead(load: Callable[[Item], Loaded], items: Iterable[Item], threads: int) -> Iterator[Loaded]:
+    """`load` of every item, in order, made ahead by threads; at most two items a thread wait in memory."""
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Loaded]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(load, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
