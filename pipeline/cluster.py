@@ -32,13 +32,13 @@ def connect() -> Iterator[None]:
 def _start() -> None:
     environment = {"env_vars": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=True, logging_level=logging.WARNING, runtime_env=environment)
+        ray.init(log_to_driver=True, logging_level=logging.ERROR, runtime_env=environment)
         return
     ray.init(
         address="local",
         num_cpus=max(SLOTS_AT_LEAST, os.cpu_count() or 1),
         include_dashboard=False,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         runtime_env=environment,
     )
 
@@ -48,7 +48,7 @@ def quiet_streams() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def gpus() -> int:

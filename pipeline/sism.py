@@ -58,7 +58,7 @@ class Read:
             }
             if row["mask"] is not None:
                 file = self.root / row["mask"]
-                mask = images.decode_gray(file.read_bytes())
+                mask = images.decode_mask(file.read_bytes())
                 sample["mask"] = images.encode(images.resize(mask, (self.size, self.size)))
             return {"sample": sample, "image": image}
         except (OSError, images.BadImage) as error:

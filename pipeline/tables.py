@@ -66,11 +66,12 @@ MAPS = pa.schema(
         ("weight", pa.float32()),
         ("area", pa.float32()),
         ("agreement", pa.float32()),
+        ("saliency", pa.float32()),
     ]
 )
-"""One image a row. `map`: co-saliency map, gray PNG at the image's original size; `weight`: how much its group's
-CSA maps lean on this image's SIV, 1 = as much as on an average member; `area`: share of salient pixels in [0, 1];
-`agreement`: intersection over union of the map and the SISM, both binarised at one half, in [0, 1]."""
+"""One image a row. `map`: co-saliency map, gray PNG at the image's original size; `weight`: how much the CSA maps of
+its shard lean on this image's SIV, 1 = as much as on an average member of the group; `area`: share of salient pixels;
+`agreement`: intersection over union of the map and the SISM, both cut at one half; `saliency`: mean of its SISM."""
 
 REJECTS_FILE = "rejects.parquet"
 RECEIPT_FILE = "receipt.json"

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from icnet import images
 from pipeline import tables
 
 
@@ -57,3 +58,27 @@ def index(root: Path, folder: Path) -> Path:
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its bytes."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def samples(folder: Path, sizes: dict[str, int], side: int, seed: int = 0) -> Path:
+    """A samples table of such groups, made without the stage, with blurred masks as SISMs; returns its folder."""
+    rows = []
+    for number, (group, size) in enumerate(sizes.items()):
+        for image in range(size):
+            picture, mask = photograph(seed + 1000 * number + image, side, side)
+            sism = np.asarray(Image.fromarray(mask).resize((4, 4), Image.Resampling.BOX).resize((side, side)))
+            rows.append(
+                {
+                    "group": group,
+                    "name": f"{image:04d}",
+                    "image": images.encode(picture),
+                    "sism": images.encode(sism),
+                    "mask": images.encode(mask),
+                    "height": side + image % 3,
+                    "width": side + 9,
+                    "digest": f"{group}-{image}-{seed}",
+                }
+            )
+    table = pa.Table.from_pylist(rows, schema=tables.SAMPLES)
+    tables.write_whole(folder, table, [], stage="sism", seed=seed, sizes=sizes)
+    return folder

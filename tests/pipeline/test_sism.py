@@ -42,7 +42,7 @@ def test_every_image_becomes_a_sample_beside_its_sism(collection, made):
         data = (root / origin["image"]).read_bytes()
         picture = images.decode(data)
         small = images.resize(images.quantise(method(picture)), (SIZE, SIZE))
-        mask = images.decode_gray((root / origin["mask"]).read_bytes())
+        mask = images.decode_mask((root / origin["mask"]).read_bytes())
         assert np.array_equal(images.decode(row["image"]), images.resize(picture, (SIZE, SIZE)))
         assert np.array_equal(images.decode_gray(row["sism"]), small)
         assert np.array_equal(images.decode_gray(row["mask"]), images.resize(mask, (SIZE, SIZE)))

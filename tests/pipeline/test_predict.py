@@ -1,0 +1,155 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from icnet import checkpoint, images
+from icnet.config import Config
+from icnet.model import ICNet
+from pipeline import predict, tables
+from tests import photographs
+
+SIDE = 64
+SIZES = {"apple": 5, "bear": 1, "chair": 13, "door": 2}
+KNOBS = predict.Params(shard=20, batch=4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(3)
+    file = tmp_path_factory.mktemp("model") / "model.safetensors"
+    checkpoint.save(ICNet(Config(size=SIDE, width=0.125, init="he")), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return photographs.samples(tmp_path_factory.mktemp("samples") / "samples", SIZES, SIDE)
+
+
+@pytest.fixture(scope="module")
+def made(samples, model, tmp_path_factory, ray_session):
+    folder = tmp_path_factory.mktemp("maps")
+    predict.make(samples, model, folder / "maps", folder / "work", KNOBS)
+    return folder / "maps"
+
+
+def make(samples, model, folder, **changed):
+    predict.make(samples, model, folder / "maps", folder / "work", KNOBS.model_copy(update=changed))
+    return tables.read(folder / "maps").to_pylist()
+
+
+def pictures(rows):
+    return [images.decode_gray(row["map"]).astype(int) for row in rows]
+
+
+def closest(rows, others):
+    """The largest difference in gray levels between the maps of two tables of the same images."""
+    assert [(row["group"], row["name"]) for row in rows] == [(row["group"], row["name"]) for row in others]
+    return max(np.abs(a - b).max() for a, b in zip(pictures(rows), pictures(others), strict=True))
+
+
+def test_each_image_gets_its_groups_map_at_its_original_size(samples, model, made):
+    rows, inputs = tables.read(made).to_pylist(), tables.read(samples).to_pylist()
+    assert len(rows) == sum(SIZES.values())
+    network = checkpoint.load(model)
+    group = [row for row in inputs if row["group"] == "apple"]
+    with torch.no_grad():
+        maps = network(
+            images.normalise(np.stack([images.decode(row["image"]) for row in group])),
+            images.scale(np.stack([images.decode_gray(row["sism"]) for row in group])),
+        )
+    for row, sample, map_ in zip(rows, group, maps[:, 0].numpy(), strict=False):
+        expected = images.resize(images.quantise(map_), (sample["height"], sample["width"]))
+        assert np.abs(images.decode_gray(row["map"]).astype(int) - expected).max() <= 1
+
+
+def test_scores_tell_how_a_map_stands_to_its_group_and_its_sism(made):
+    for row in tables.read(made).to_pylist():
+        assert 0 <= row["area"] <= 1
+        assert 0 <= row["agreement"] <= 1
+        assert row["weight"] > 0
+    chairs = [row["weight"] for row in tables.read(made).to_pylist() if row["group"] == "chair"]
+    assert np.mean(chairs) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_group_of_one_gets_a_map(made):
+    row = next(row for row in tables.read(made).to_pylist() if row["group"] == "bear")
+    assert row["weight"] == pytest.approx(1)
+    assert images.decode_gray(row["map"]).shape == (SIDE, SIDE + 9)
+
+
+def test_two_passes_over_a_cut_group_equal_one(samples, model, made, tmp_path):
+    rows = make(samples, model, tmp_path, shard=4)
+    assert len(tables.receipt(tmp_path / "maps")["shards"]) > len(tables.receipt(made)["shards"])
+    assert closest(rows, tables.read(made).to_pylist()) <= 1
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_number_of_actors_changes_no_byte(samples, model, made, tmp_path):
+    make(samples, model, tmp_path, actors=3)
+    assert photographs.files(tmp_path / "maps") == photographs.files(made)
+
+
+def test_the_batch_changes_nothing_beyond_rounding(samples, model, made, tmp_path):
+    assert closest(make(samples, model, tmp_path, batch=64), tables.read(made).to_pylist()) <= 1
+
+
+def test_a_second_run_predicts_nothing(samples, model, made, capsys):
+    predict.make(samples, model, made, made.parent / "work", KNOBS)
+    assert "0 made now" in capsys.readouterr().out
+
+
+def test_other_weights_and_other_samples_make_other_shards(samples, tmp_path):
+    plan = predict.plan(samples, KNOBS, "a")
+    other = photographs.samples(tmp_path / "samples", SIZES, SIDE, seed=1)
+    keys = {shard.key for shard in plan}
+    assert not keys & {shard.key for shard in predict.plan(samples, KNOBS, "b")}
+    assert len(tables.read(other)) == len(tables.read(samples))
+    assert not keys & {shard.key for shard in predict.plan(other, KNOBS, "a")}
+
+
+def test_a_group_whose_sisms_are_dark_is_named(samples, model, ray_session, tmp_path, capsys):
+    table = tables.read(samples)
+    dark = images.encode(np.zeros((SIDE, SIDE), np.uint8))
+    sisms = [
+        dark if group == "door" else sism
+        for group, sism in zip(*table.select(["group", "sism"]).to_pydict().values(), strict=True)
+    ]
+    position = table.schema.get_field_index("sism")
+    tables.write_whole(tmp_path / "samples", table.set_column(position, table.schema.field("sism"), [sisms]), [])
+    rows = make(tmp_path / "samples", model, tmp_path)
+    assert all(np.isfinite(row["weight"]) for row in rows)
+    assert "group 'door': its SISMs show next to nothing" in capsys.readouterr().out
+
+
+def start(root, samples, model, folder):
+    code = (
+        "from pathlib import Path; from pipeline import predict; "
+        f"predict.make(Path({str(samples)!r}), Path({str(model)!r}), Path({str(folder / 'maps')!r}), "
+        f"Path({str(folder / 'work')!r}), predict.Params(shard=6, batch=4, actors=2))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_is_rerun_to_the_same_bytes(model, root, tmp_path):
+    samples = photographs.samples(tmp_path / "samples", {"crowd": 200, **SIZES}, SIDE)
+    assert start(root, samples, model, tmp_path / "whole").wait() == 0
+    first = start(root, samples, model, tmp_path / "killed")
+    while len(list((tmp_path / "killed" / "maps").glob("shard-*"))) < 3:
+        assert first.poll() is None
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert not (tmp_path / "killed" / "maps" / tables.RECEIPT_FILE).exists()
+    assert start(root, samples, model, tmp_path / "killed").wait() == 0
+    assert photographs.files(tmp_path / "killed" / "maps") == photographs.files(tmp_path / "whole" / "maps")
+    shutil.rmtree(tmp_path / "killed")
