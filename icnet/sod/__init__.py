@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from icnet.sod import global_contrast, maps, ones, onnx
+from icnet.sod import basnet, cpd, egnet, f3net, global_contrast, maps, network, ones, onnx, u2net
 from icnet.sod.method import Key, Method, MissingMapError, SodError, Spec
 
 __all__ = ["METHODS", "Key", "Method", "MissingMapError", "SodError", "absolute", "make", "uses_gpu"]
@@ -16,12 +16,18 @@ class Kind(NamedTuple):
     """How a kind of method is made, and whether it can use a GPU."""
 
     make: Callable[[Spec, torch.device], Method]
-    gpu: Callable[[], bool] = lambda: False
+    uses_gpu: Callable[[], bool] = lambda: False
 
 
 METHODS = {
     "gc": Kind(global_contrast.make),
-    "onnx": Kind(onnx.make, gpu=onnx.has_cuda),
+    "egnet": Kind(egnet.make, network.uses_gpu),
+    "cpd": Kind(cpd.make, network.uses_gpu),
+    "f3net": Kind(f3net.make, network.uses_gpu),
+    "basnet": Kind(basnet.make, network.uses_gpu),
+    "u2net": Kind(u2net.make, network.uses_gpu),
+    "u2netp": Kind(u2net.make, network.uses_gpu),
+    "onnx": Kind(onnx.make, onnx.has_cuda),
     "maps": Kind(maps.make),
     "ones": Kind(ones.make),
 }
@@ -42,7 +48,7 @@ def absolute(spec: str) -> str:
 
 def uses_gpu(spec: str) -> bool:
     """Whether the method of this specification runs on a GPU where it gets one."""
-    return _kind(spec).gpu()
+    return _kind(spec).uses_gpu()
 
 
 def _kind(spec: str) -> Kind:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from PIL import Image
+import torch
+from torch import Tensor
 
-IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+from icnet import images as pictures
+from icnet.sod.network import resize
+
+IMAGENET_MEAN = np.array(pictures.MEAN, np.float32)
+IMAGENET_STD = np.array(pictures.STD, np.float32)
 
 
 def resize_darkening_edges(image: np.ndarray, size: int) -> np.ndarray:
@@ -57,11 +61,20 @@ def stretched(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     low, high = probability.min(), probability.max()
     spread = high - low
     scaled = (probability - low) / spread if spread > 0 else np.zeros_like(probability)
-    return resized_in_8_bit((scaled * 255).astype(np.uint8), size)
+    return pictures.resize((scaled * 255).astype(np.uint8), size).astype(np.float32) / 255
 
 
-def resized_in_8_bit(gray: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Gray uint8 [h, w] to float32 [H, W] in 0..1, by PIL's bilinear filter."""
-    height, width = size
-    resized = Image.fromarray(gray).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.float32) / 255
+def read_stretched(probability: Tensor, size: tuple[int, int]) -> Tensor:
+    """Map of a network that gives a probability [1, h, w], as `stretched`."""
+    return torch.from_numpy(stretched(probability[0].cpu().numpy(), size))
+
+
+def read_logit(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Map of a network that gives logits [1, h, w]: resized to (height, width), then the sigmoid (EGNet, F3Net)."""
+    return resize(logits[None], size).sigmoid()[0, 0]
+
+
+def read_stretched_logit(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Map of logits [1, h, w]: resized to (height, width), sigmoid, min-max normalised (CPD)."""
+    saliency = read_logit(logits, size)
+    return (saliency - saliency.min()) / (saliency.max() - saliency.min() + 1e-8)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from icnet import images as pictures
 from icnet.sod import conventions
 from icnet.sod.method import Key, Method, SodError, Spec, identity
 from icnet.sod.method import Options as Base
@@ -94,4 +95,4 @@ def read(raw: np.ndarray, kind: str, size: tuple[int, int]) -> np.ndarray:
     if kind == "stretch":
         return conventions.stretched(raw, size)
     probability = 1 / (1 + np.exp(-raw)) if kind == "logit" else np.clip(raw, 0, 1)
-    return conventions.resized_in_8_bit(np.rint(probability * 255).astype(np.uint8), size)
+    return pictures.resize(pictures.quantise(probability), size).astype(np.float32) / 255
