@@ -199,7 +199,7 @@ def _scan(data: bytes) -> int:
         if data[place] != 0xFF or data[place + 1] == 0xFF:
             place += 1
         else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return place
 
 
@@ -207,13 +207,23 @@ def _orientation(image: Image.Image, data: bytes) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block cannot be read, as viewers do."""
     if image.format == "TIFF":  # Pillow turns TIFFs itself
         return 1
-    if image.format == "PNG" and not any(mark in data for mark in (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")):
+    if image.format == "PNG" and not _png_may_turn(data):
         return 1  # Pillow would decode all of it to look behind the pixels
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:
         return 1
     return value if value in _TURNS else 1
+
+
+def _png_may_turn(data: bytes) -> bool:
+    place = 8
+    while place + 8 <= len(data):
+        kind, content = data[place + 4 : place + 8], place + 8
+        if kind == b"eXIf" or data.startswith((b"Raw profile type", b"XML:com.adobe.xmp"), content):
+            return True
+        place = content + int.from_bytes(data[place : place + 4], "big") + 4
+    return False
 
 
 def _eight_bits(image: Image.Image, opened: Image.Image) -> Image.Image:

@@ -23,6 +23,9 @@ from pipeline.layouts import CollectionError, Dataset, find_folders
 CHUNK = 32
 """Images a thread takes at once."""
 
+REASONS = 5
+"""Kinds of reason that the summary counts one by one."""
+
 BATCH = 4096
 """Rows held as Python objects before they are packed."""
 
@@ -64,7 +67,9 @@ class Check:
                 if path is not None:
                     self._check_size(kind, path, self._read(path, digest)[0], row)
         except FileError as refused:
-            return reject(refused.path, entry.group, str(refused), refused.error)
+            alone = refused.path == entry.image
+            reason = str(refused) if alone else f"{refused}; its image {entry.image!r} is left out with it"
+            return reject(refused.path, entry.group, reason, refused.error)
         return {**row, "digest": digest.hexdigest()}
 
     def _read(self, path: str, digest: "hashlib._Hash") -> tuple[tuple[int, int], int]:
@@ -158,6 +163,7 @@ def scan(root: Path, dataset: Dataset, knobs: Params) -> Found:
         for results in check_all(found.entries(groups), Check(root, knobs), knobs.threads):
             found.add(results)
             bar.update(len(results))
+        bar.total = bar.n
     for group in found.lost():
         if found.seen[group]:
             reason = f"lost all its images: {found.seen[group]} refused, none left"
@@ -173,7 +179,7 @@ def make(root: Path, out: Path, dataset: Dataset, knobs: Params) -> None:
     began = time.perf_counter()
     found = scan(root, dataset, knobs)
     table = found.table()
-    facts = {"stage": "index", "images": len(table), "content": _content(table)}
+    facts = {"stage": "index", "root": str(root), "images": len(table), "content": _content(table)}
     counts = tables.write_whole(out, table, found.rejects, **facts)
     _tell(found, table, out, time.perf_counter() - began)
     if not counts.rows:
@@ -204,7 +210,9 @@ def _tell(found: Found, table: pa.Table, out: Path, seconds: float) -> None:
     ]
     reasons = Counter(row["reason"].partition(":")[0] for row in found.rejects)
     if reasons:
-        lines.append("refused: " + "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common()))
+        said = [f'{count} x "{reason}"' for reason, count in reasons.most_common(REASONS)]
+        more = f"; {len(reasons) - REASONS} more reasons" if len(reasons) > REASONS else ""
+        lines.append(f"refused: {'; '.join(said)}{more}")
     summary.tell("index", *lines, rejects=out, lost=found.lost())
 
 
