@@ -31,7 +31,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "icnet"
-RESTORED = "icnet.restored_from"
+RESTORED, METHOD = "icnet.restored_from", "icnet.method"
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000
 """What MLflow takes in one request, and characters of one value."""
 
@@ -59,6 +59,13 @@ class Run:
         """Log numbers at a step; `model`, the id of a logged model, ties them to it as well."""
         now = int(time.time() * 1000)
         points = [Metric(name, float(value), now, step, model_id=model) for name, value in values.items()]
+        for part in _parts(points, MOST_METRICS):
+            _client(self.server).log_batch(self.id, metrics=part)
+
+    def curves(self, values: Mapping[str, Iterable[float]]) -> None:
+        """Log curves: each value at the step of its place."""
+        now = int(time.time() * 1000)
+        points = [Metric(name, float(y), now, x) for name, curve in values.items() for x, y in enumerate(curve)]
         for part in _parts(points, MOST_METRICS):
             _client(self.server).log_batch(self.id, metrics=part)
 
@@ -169,17 +176,12 @@ def reopen(run_id: str | None, name: str = "restored") -> Run:
     `icnet.restored_from` stands in for it: the same one for every later stage.
     """
     found = _find(run_id) if run_id else None
-    if found:
-        return found
-    client, origin = _client(server()), run_id or "unknown"
-    query = f"tags.`{RESTORED}` = '{origin}'"
-    stand_ins = client.search_runs([_experiment(server())], query, order_by=["attributes.start_time ASC"])
-    if stand_ins:
-        return Run(stand_ins[0].info.run_id, server())
-    run = _create(name)
-    run.tags({**_origin(), RESTORED: origin})
-    run.finish()
-    return run
+    return found or _standing(name, RESTORED, run_id or "unknown")
+
+
+def method(name: str) -> Run:
+    """The run that holds the scores of a method that is not trained here: one for each name."""
+    return _standing(name, METHOD, name)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -231,6 +233,21 @@ def _experiment(uri: str) -> str:
 def _create(name: str) -> Run:
     uri = server()
     return Run(_client(uri).create_run(_experiment(uri), run_name=name).info.run_id, uri)
+
+
+def _standing(name: str, tag: str, value: str) -> Run:
+    """The oldest run that carries a tag, made where there is none."""
+    uri, value = server(), value.replace("'", "_")
+    experiment = _experiment(uri)
+    with lock(uri):
+        order = ["attributes.start_time ASC"]
+        runs = _client(uri).search_runs([experiment], f"tags.`{tag}` = '{value}'", order_by=order, max_results=1)
+        if runs:
+            return Run(runs[0].info.run_id, uri)
+        run = _create(name)
+        run.tags({**_origin(), tag: value})
+        run.finish()
+    return run
 
 
 def _find(run_id: str) -> Run | None:
