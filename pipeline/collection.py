@@ -17,13 +17,14 @@ LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image and what belongs to it: paths below the root."""
+    """An image and what belongs to it: paths below the root. `unmasked`: others here have a mask, this one has none."""
 
     group: str
     name: str
     image: str
     mask: str | None
     void: str | None
+    unmasked: bool = False
 
 
 @dataclass
@@ -93,10 +94,8 @@ def _group(root: Path, folders: Folders, name: str, child: str, real: str) -> Gr
     masks, void = partners.get("mask"), partners.get("void", {})
     for stem in sorted(images):
         mask = (masks or {}).get(stem)
-        group.entries.append(Entry(name, stem, _join(group.folder, images[stem]), mask, void.get(stem)))
-        if masks is not None and mask is None:
-            missing = "has no mask: its map is predicted, not scored"
-            group.rejects.append(reject(_join(group.folder, images[stem]), name, missing))
+        unmasked = masks is not None and mask is None
+        group.entries.append(Entry(name, stem, _join(group.folder, images[stem]), mask, void.get(stem), unmasked))
     if not files and not odd:
         group.rejects.append(reject(group.folder, name, "is a group without any file"))
     return group

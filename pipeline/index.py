@@ -26,6 +26,8 @@ CHUNK = 32
 REASONS = 5
 """Kinds of reason that the summary counts one by one."""
 
+NO_MASK = "has no mask: its map is predicted, not scored"
+
 BATCH = 4096
 """Rows held as Python objects before they are packed."""
 
@@ -70,7 +72,7 @@ class Check:
             alone = refused.path == entry.image
             reason = str(refused) if alone else f"{refused}; its image {entry.image!r} is left out with it"
             return reject(refused.path, entry.group, reason, refused.error)
-        return {**row, "digest": digest.hexdigest()}
+        return {**row, "digest": digest.hexdigest(), "unmasked": entry.unmasked}
 
     def _read(self, path: str, digest: "hashlib._Hash") -> tuple[tuple[int, int], int]:
         file = self.root / path
@@ -119,11 +121,13 @@ class Found:
         """Note rows and rejects of checked images."""
         for result in results:
             self.seen[result["group"]] += 1
-            if "digest" in result:
-                self.kept[result["group"]] += 1
-                self.rows.append(result)
-            else:
+            if "digest" not in result:
                 self.rejects.append(result)
+                continue
+            self.kept[result["group"]] += 1
+            self.rows.append(result)
+            if result.pop("unmasked"):
+                self.rejects.append(reject(result["image"], result["group"], NO_MASK))
         if len(self.rows) >= BATCH:
             self.pack()
 
@@ -205,7 +209,8 @@ def _tell(found: Found, table: pa.Table, out: Path, seconds: float) -> None:
     groups = sum(1 for count in found.kept.values() if count)
     rate = sum(found.seen.values()) / max(seconds, 1e-9)
     lines = [
-        f"{len(table)} images in {groups} groups, {masks} with a mask" + (f", {void} with a void mask" if void else ""),
+        f"{len(table)} images in {groups} group{'s' * (groups != 1)}, {masks} with a mask"
+        + (f", {void} with a void mask" if void else ""),
         f"{seconds:.1f} s, {rate:.0f} images/s; the table is in {out}",
     ]
     reasons = Counter(row["reason"].partition(":")[0] for row in found.rejects)
