@@ -1,0 +1,144 @@
+"""Speed and memory of stage sism.
+
+Speed: images/s of the stage on all cores, start-up apart, against a plain loop over the same files in one process on
+one core times the cores. Memory: what the stage's processes hold at their peak for N and for 10 N images.
+
+    python benchmarks/sism.py speed data/demo/train --method gc --images 400
+    python benchmarks/sism.py memory data/demo/train --method ones --images 2000
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import pyarrow as pa
+import torch
+import typer
+
+from icnet import images, sod
+from pipeline import tables
+
+SIZE = 224
+app = typer.Typer(add_completion=False)
+
+
+def repeat(root: Path, count: int, folder: Path) -> Path:
+    """An index of `count` images in groups of 40: the collection's good files, again and again under new names."""
+    files = sorted(file for file in (root / "images").rglob("*") if file.is_file())
+    good = [(file, images.size(file)) for file in files if _decodes(file)]
+    rows = []
+    for number in range(count):
+        file, (height, width) = good[number % len(good)]
+        rows.append(
+            {
+                "group": f"g{number // 40:06d}",
+                "name": f"{number:08d}",
+                "image": file.relative_to(root).as_posix(),
+                "height": height,
+                "width": width,
+                "bytes": file.stat().st_size,
+                "digest": str(number),
+            }
+        )
+    tables.write_whole(folder, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(root))
+    return folder
+
+
+def _decodes(file: Path) -> bool:
+    try:
+        images.decode(file.read_bytes())
+    except images.BadImage:
+        return False
+    return True
+
+
+def loop(root: Path, index: Path, method: str) -> float:
+    """Seconds an image of a plain loop in one process on one core."""
+    torch.set_num_threads(1)
+    detect, rows = sod.make(method), tables.read(index).to_pylist()
+    began = time.perf_counter()
+    for row in rows:
+        picture = images.decode((root / row["image"]).read_bytes())
+        images.encode(images.resize(picture, (SIZE, SIZE)))
+        images.encode(images.resize(images.quantise(detect(picture)), (SIZE, SIZE)))
+    return (time.perf_counter() - began) / len(rows)
+
+
+def stage(index: Path, samples: Path, method: str, shard: int) -> tuple[float, int]:
+    """Seconds of the stage in a process of its own, and the bytes that its processes held at their peak."""
+    code = (
+        "from pathlib import Path; from pipeline import sism; "
+        f"knobs = sism.Params(method={method!r}, shard={shard}); "
+        f"sism.make(Path({str(index)!r}), Path({str(samples)!r}), knobs, {SIZE})"
+    )
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = [0]
+    watcher = threading.Thread(target=_watch, args=(process, peak), daemon=True)
+    watcher.start()
+    if process.wait():
+        raise SystemExit("the stage failed")
+    return time.perf_counter() - began, peak[0]
+
+
+def _watch(process: subprocess.Popen, peak: list[int]) -> None:
+    while process.poll() is None:
+        held = 0
+        for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+            try:
+                held += member.memory_full_info().pss
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        peak[0] = max(peak[0], held)
+        time.sleep(0.5)
+
+
+@app.command()
+def speed(
+    root: Path,
+    method: Annotated[str, typer.Option()] = "gc",
+    count: Annotated[int, typer.Option("--images")] = 400,
+    shard: Annotated[int, typer.Option()] = 16,
+) -> None:
+    """Images/s of the stage against a plain loop times the cores."""
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        sizes = (count // 4, count)
+        indexes = [repeat(root, size, place / f"index{size}") for size in sizes]
+        plain = loop(root, indexes[0], method)
+        seconds = [stage(index, place / f"out{index.name}", method, shard)[0] for index in indexes]
+        plain = (plain + loop(root, indexes[0], method)) / 2
+    each = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
+    print(f"{method}, {cores} cores, {sizes[1]} images, shards of {shard}")
+    print(f"plain loop   {1 / plain:8.1f} images/s a core, {cores / plain:8.1f} on {cores}")
+    print(f"stage        {1 / each:8.1f} images/s, start-up {seconds[0] - sizes[0] * each:.1f} s apart")
+    print(f"ratio        {plain / each / cores:8.2f}")
+
+
+@app.command()
+def memory(
+    root: Path,
+    method: Annotated[str, typer.Option()] = "ones",
+    count: Annotated[int, typer.Option("--images")] = 2000,
+    shard: Annotated[int, typer.Option()] = 64,
+) -> None:
+    """Peak memory of the stage for `images` and for ten times as many."""
+    with tempfile.TemporaryDirectory() as folder:
+        peaks = []
+        for size in (count, 10 * count):
+            index = repeat(root, size, Path(folder) / f"index{size}")
+            seconds, peak = stage(index, Path(folder) / f"out{size}", method, shard)
+            peaks.append(peak)
+            print(f"{size:8d} images: {peak / 1e6:8.0f} MB at the peak, {seconds:.0f} s")
+    print(f"ratio {peaks[1] / peaks[0]:.2f}")
+
+
+if __name__ == "__main__":
+    app()
