@@ -172,7 +172,6 @@ def evaluate(inputs: Inputs, out: Path, knobs: Params) -> None:
 
 
 def main(
-    root: Path,
     index: Path,
     samples: Path,
     maps: Path,
@@ -180,7 +179,8 @@ def main(
     out: Path,
     dataset: Annotated[str, typer.Option()] = "",
 ) -> None:
-    """Score MAPS against the masks below ROOT, beside SAMPLES' SISMs, into OUT and the run of the MODEL folder."""
+    """Score MAPS against the masks that INDEX lists, beside SAMPLES' SISMs, into OUT and the run of the MODEL folder."""
+    root = Path(tables.receipt(index)["root"])
     inputs = Inputs(dataset or index.name, root, index, samples, maps, model)
     evaluate(inputs, out, params.load("evaluate", Params))
 
