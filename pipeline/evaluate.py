@@ -179,7 +179,7 @@ def main(
     out: Path,
     dataset: Annotated[str, typer.Option()] = "",
 ) -> None:
-    """Score MAPS against the masks that INDEX lists, beside SAMPLES' SISMs, into OUT and the run of the MODEL folder."""
+    """Score MAPS and SAMPLES' SISMs against the masks that INDEX lists, into OUT and the run of the MODEL folder."""
     root = Path(tables.receipt(index)["root"])
     inputs = Inputs(dataset or index.name, root, index, samples, maps, model)
     evaluate(inputs, out, params.load("evaluate", Params))
