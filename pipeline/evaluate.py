@@ -153,7 +153,8 @@ def tell(inputs: Inputs, found: Results, sums: dict[Row, Scores], low_high: tupl
     reasons = dict.fromkeys((row["method"], row["reason"]) for row in found.absent)
     for method, reason in reasons:
         left = [row for row in found.absent if (row["method"], row["reason"]) == (method, reason)]
-        lines.append(f"{method}: {folders.named([(row['group'], row['name']) for row in left])} {reason}")
+        names = folders.named([(row["group"], row["name"]) for row in left if row["group"]])
+        lines.append(f"{method}: {names} {reason}" if names else f"{method} was not scored: {reason}")
     summary.tell("evaluate", *lines, f"sheets of groups in {out / 'panels'}, tables in {out}")
 
 

@@ -21,7 +21,8 @@ NUMBERS = ("adaptive_f", "s", "adaptive_e", "weighted_f", "mae")
 CURVES = ("f", "e", "iou", "precision", "recall")
 """What one image has 256 of: salient where the map, in 0..255, is at least 0, 1, ..., 255."""
 METRICS = ("max_f", "mean_f", "adaptive_f", "s", "max_e", "mean_e", "adaptive_e", "weighted_f", "mae", "iou")
-"""What is said of a set of images; `iou` is at its best threshold. All lie in [0, 1]; of `mae` less is better."""
+"""What is said of a set of images; `iou` is at its best threshold. They lie in [0, 1]
+(the E-measure may pass 1 by a pixel's share); of `mae` less is better."""
 
 Key = tuple[str, str]
 
