@@ -3,7 +3,7 @@
 Runs as it is in one process; under DistributedDataParallel every rank runs it on its own batches.
 """
 
-import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -85,7 +85,7 @@ def optimiser(
     backbone_rate: float | None = None,
     weight_decay: float = 1e-4,
 ) -> Optimizer:
-    """Adam as in section 4.1 (weight decay as coupled L2), or AdamW; parameters of `model.backbone` at their own rate."""
+    """Adam as in section 4.1 (coupled weight decay), or AdamW; parameters of `model.backbone` at their own rate."""
     of_backbone = {id(parameter) for parameter in getattr(model, "backbone", nn.Module()).parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     new = [parameter for parameter in trained if id(parameter) not in of_backbone]
@@ -200,6 +200,17 @@ class Training:
         return state["extra"]
 
 
+def load_best(model: nn.Module, folder: Path) -> None:
+    """Fill the model with the weights to keep of a saved training."""
+    averaged = folder / AVERAGED
+    load_model(model, str(averaged if averaged.is_file() else folder / MODEL))
+
+
+def extra(folder: Path) -> dict[str, Any]:
+    """What was given to `Training.save` as `extra`."""
+    return torch.load(folder / STATE, map_location="cpu", weights_only=True)["extra"]
+
+
 def run(
     training: Training,
     epochs: int,
@@ -228,7 +239,7 @@ def run(
             yield Step(epoch + 1, position + 1, len(steps), loss, images, wait)
 
 
-def check(losses: Tensor, epoch: int) -> None:
+def check(losses: Sequence[float], epoch: int) -> None:
     """Raise Diverged where a loss is no number."""
-    if not torch.isfinite(losses).all():
+    if not all(map(math.isfinite, losses)):
         raise Diverged(f"the loss is not finite any more in epoch {epoch}: try a lower rate, `clip`, or float32")

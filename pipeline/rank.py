@@ -1,0 +1,154 @@
+"""One rank of a training: what Ray Train runs on every worker, around the plain loop of `icnet.training`."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray.train
+import torch
+from ray.train import Checkpoint
+from ray.train.torch import prepare_model
+from ray.util.queue import Queue
+
+from icnet import checkpoint, training
+from icnet.training import Batch, Step, Training
+from pipeline import batches, progress
+from pipeline.batches import Loader, Seat, Split
+from pipeline.progress import Meter
+from pipeline.validation import Validation
+
+if TYPE_CHECKING:
+    from pipeline.train import Params
+
+UNSCORED = -1e9
+"""The score of a checkpoint that was not validated."""
+
+REPORT_STEPS = 20
+"""Steps between reports to the driver; a report costs the ranks one collective of a few numbers."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker needs to know; paths are absolute."""
+
+    knobs: "Params"
+    split: Split
+    samples: str
+    initial: str
+    queue: Queue
+
+
+class Worker:
+    """One rank of a training."""
+
+    def __init__(self, job: Job) -> None:
+        logging.getLogger("ray.train").setLevel(logging.WARNING)
+        context = ray.train.get_context()
+        self.job, self.knobs = job, job.knobs
+        self.rank, self.ranks = context.get_world_rank(), context.get_world_size()
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
+        self.history: list[dict[str, float]] = []
+        self.meter = Meter()
+        self.training = self._begin()
+        gpu = self.training.device.type == "cuda"
+        self.loader = Loader(batches.open_map(Path(job.samples)), job.knobs.seed, job.knobs.flip, pin=gpu)
+        held = job.split.validation
+        self.validation = Validation(held, self.loader, self.ranks, self.rank, job.knobs.loaders) if held else None
+
+    def _begin(self) -> Training:
+        """The training as it starts, or as its last checkpoint left it."""
+        knobs, model = self.knobs, checkpoint.load(self.job.initial)
+        if knobs.channels_last:
+            model.to(memory_format=torch.channels_last)
+        if knobs.batch_norm == "sync":
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if knobs.compile:
+            model.compile(dynamic=True)
+        # Looking for unused parameters keeps DDP's buckets, and so the order of its sums, the same after a resume.
+        exact = {"find_unused_parameters": not torch.cuda.is_available()}
+        parallel = prepare_model(model, parallel_strategy_kwargs=exact)
+        optimiser = training.optimiser(model, knobs.optimiser, knobs.rate, knobs.backbone_rate, knobs.weight_decay)
+        steps = knobs.epochs * len(self.steps(0))
+        rates = training.schedule(optimiser, knobs.schedule, steps, knobs.warmup)
+        begun = Training(model, optimiser, rates, parallel, knobs.precision, knobs.clip, knobs.ema)
+        if (last := ray.train.get_checkpoint()) is not None:
+            with last.as_directory() as folder:
+                extra = begun.load(Path(folder))
+            self.history, self.meter = extra["history"], Meter(**extra["meter"])
+        return begun
+
+    def steps(self, epoch: int) -> list[list[Seat]]:
+        """This rank's seats in each step of an epoch."""
+        plan = batches.plan(self.job.split.train, self.knobs.batch_size, self.knobs.seed, epoch)
+        return batches.deal(plan, self.ranks, self.rank, self.knobs.accumulate)
+
+    def load(self, epoch: int, steps: Sequence[list[Seat]]) -> Iterator[list[Batch]]:
+        """The batches of each step, decoded ahead, on the training's device."""
+        seats = [seat for step in steps for seat in step]
+        loaded = batches.ahead(lambda seat: self.loader.seat(seat, epoch), seats, self.knobs.loaders)
+        for step in steps:
+            yield [next(loaded).to(self.training.device) for _ in step]
+
+    def run(self) -> None:
+        """Train to the end; report, validate and save as often as the params say."""
+        every = self.knobs.checkpoint_steps
+        for step in training.run(self.training, self.knobs.epochs, self.steps, self.load, self.knobs.seed):
+            self.meter.add(step)
+            due = not step.ends and every is not None and step.position % every == 0
+            if step.ends or due or step.position % REPORT_STEPS == 0:
+                self._report(step)
+            if step.ends:
+                self._end(step.epoch)
+            elif due:
+                self._save(step.epoch, UNSCORED)
+
+    def _report(self, step: Step) -> None:
+        losses = self.meter.flush(self.training.device, self.ranks)
+        training.check(losses, step.epoch)
+        first = (step.epoch - 1) * step.steps + step.position - len(losses) + 1
+        self._tell(progress.Steps(dict(enumerate(losses, first)), step.epoch, step.position, step.steps))
+
+    def _end(self, epoch: int) -> None:
+        knobs, last = self.knobs, epoch == self.knobs.epochs
+        row = {"epoch": epoch, **self.meter.row(self.training, self.ranks)}
+        if self.validation and (last or epoch % knobs.validate_every == 0):
+            row |= {f"val_{name}": value for name, value in self.validation.scores(self.training).items()}
+        if self.validation and (last or epoch % knobs.panels_every == 0):
+            for group, picture in self.validation.panels(self.training):
+                self.job.queue.put(progress.Panel(group, epoch, picture))
+        row["seconds"] = self.meter.state()["seconds"]
+        best = max((self._score(old) for old in self.history), default=UNSCORED)
+        self.history.append(row)
+        self.meter = Meter()
+        self._tell(progress.Epoch(row))
+        if last or epoch % knobs.checkpoint_every == 0 or self._score(row) > best:
+            self._save(epoch, self._score(row))
+
+    def _score(self, row: dict[str, float]) -> float:
+        """What the best checkpoint has most of; without validation that is epochs."""
+        if self.validation is None:
+            return row["epoch"]
+        value = row.get(f"val_{self.knobs.best}")
+        return UNSCORED if value is None else -value if self.knobs.best in ("mae", "loss") else value
+
+    def _save(self, epoch: int, score: float) -> None:
+        metrics = {"epoch": epoch, "score": score}
+        if self.rank != 0:
+            ray.train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            self.training.save(Path(folder), history=self.history, meter=self.meter.state())
+            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+    def _tell(self, report: Any) -> None:
+        if self.rank == 0:
+            self.job.queue.put(report)
+
+
+def work(config: dict[str, Job]) -> None:
+    """What Ray Train runs on every worker."""
+    Worker(config["job"]).run()

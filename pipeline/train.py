@@ -1,0 +1,268 @@
+"""Stage train: samples -> model + history. Ray Train over any number of workers, every batch of one group.
+
+Killed at any moment, of a worker or as a whole, it goes on from its last checkpoint as if nothing had happened.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import ray.train
+import torch
+from pydantic import Field, create_model
+from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+import icnet
+from icnet import backbone, checkpoint, training
+from icnet.config import Config
+from icnet.model import ICNet
+from pipeline import batches, cluster, command, params, progress, summary, tables, tracking
+from pipeline.batches import Split
+from pipeline.progress import Recorder
+from pipeline.rank import Job, work
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Params(params.Section):
+    """How the model is trained; the defaults are the paper's (section 4.1)."""
+
+    dataset: str = ""
+    seed: int = Field(0, ge=0)
+    validation: Share | list[str] = 0.15
+    batch_size: int = Field(10, ge=2)
+    epochs: Count = 60
+    flip: float = Field(0.5, ge=0, le=1)
+
+    optimiser: Literal["adam", "adamw"] = "adam"
+    rate: Rate = 1e-5
+    backbone_rate: Rate | None = None
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    warmup: Share = 0.0
+    clip: Rate | None = None
+    accumulate: Count = 1
+    ema: Share | None = None
+    batch_norm: Literal["per_rank", "sync"] = "per_rank"
+    best: Literal["max_f", "s", "mae", "loss"] = "max_f"
+
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    workers: Count | None = None
+    gpus: bool | None = None
+
+    loaders: Count = 2
+    validate_every: Count = 1
+    panels_every: Count = 10
+    checkpoint_every: Count = 1
+    checkpoint_steps: Count | None = None
+    retries: int = Field(3, ge=0)
+
+
+MACHINERY = {"loaders", "panels_every", "checkpoint_every", "checkpoint_steps", "retries"}
+"""Params that cannot change the model: a training that was stopped goes on when they change."""
+
+Network = create_model(
+    "Network",
+    __base__=params.Section,
+    __doc__="The network to train, and where its VGG-16 begins: null, torchvision, or a file of its weights.",
+    weights=(str | None, None),
+    **{field.name: (field.type, field.default) for field in fields(Config)},
+)
+
+
+class TrainError(ValueError):
+    """A training that cannot start or that broke off; the message says why and what to do."""
+
+
+def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
+    """Train, or go on with a training of the same params and inputs that was stopped.
+
+    Raises TrainError where it cannot start or breaks off, SplitError where there is nothing to train on.
+    """
+    began = time.monotonic()
+    folder = (target.parent / "work" / "train" / fingerprint(samples, knobs, network)).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    first, stored = folder / "first.safetensors", folder / "samples.arrow"
+    if not first.is_file():
+        checkpoint.save(begin(knobs, network), first)
+    split = batches.split(batches.memory_map(samples, stored), knobs.validation, knobs.seed)
+    with cluster.connect():
+        scaling = machines(knobs)
+        announce(split, scaling, resumed=(folder / "checkpoint_manager_snapshot.json").is_file())
+        with _recorder(knobs, network, split, samples, folder) as recorder:
+            with progress.following(recorder) as queue:
+                result = _fit(Job(knobs, split, str(stored), str(first), queue), scaling, folder)
+            facts = {"dataset": knobs.dataset, "fingerprint": folder.name, "run_id": recorder.run.id}
+            best = write(result, first, target, facts)
+            recorder.run.tags({"best_epoch": best["epoch"]})
+            recorder.run.file(target / "history.csv")
+    shutil.rmtree(folder)
+    summary.tell(
+        "train",
+        f"{knobs.epochs} epochs in {progress.duration(time.monotonic() - began)}; the best by {knobs.best} is epoch"
+        f" {int(best['epoch'])}: {progress.scores(best)}",
+        f"model and history in {target}, curves and panels in MLflow run {facts['run_id']} (`make ui`)",
+    )
+
+
+def announce(split: Split, scaling: ScalingConfig, resumed: bool) -> None:
+    """Say what is trained on, what is left out and why, and on how many machines."""
+    count = {side: sum(map(len, groups.values())) for side, groups in vars(split).items() if isinstance(groups, dict)}
+    lines = [
+        f"{count['train']} images of {len(split.train)} groups, validated on {count['validation']} of"
+        f" {len(split.validation)} others; {scaling.num_workers} workers on {'GPUs' if scaling.use_gpu else 'CPUs'}"
+    ]
+    if split.copies:
+        lines.append(f"{len(split.copies)} images left out: byte for byte in validation groups too")
+    if split.unmasked:
+        lines.append(f"{len(split.unmasked)} images left out: they have no mask")
+    if alone := [group for group, rows in split.train.items() if len(rows) == 1]:
+        lines.append(f"{len(alone)} groups of one image skipped, batch norm needs two: {', '.join(alone[:5])}")
+    if resumed:
+        lines.append("goes on from the last checkpoint of the same training")
+    summary.tell("train", *lines)
+
+
+def fingerprint(samples: Path, knobs: Params, network: Network) -> str:
+    """A name that changes when the model may: with params, samples, first weights and the network's code."""
+    weights = network.weights
+    if weights not in (None, "torchvision"):
+        if not Path(weights).is_file():
+            raise TrainError(f"model.weights: there is no file {weights}")
+        weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    code = [*sorted(Path(icnet.__file__).parent.glob("*.py")), Path(batches.__file__)]
+    return tables.fingerprint(
+        knobs.model_dump(exclude=MACHINERY),
+        network.model_dump(exclude={"weights"}),
+        weights,
+        tables.receipt(samples)["shards"],
+        [hashlib.sha256(file.read_bytes()).hexdigest() for file in code],
+    )
+
+
+def begin(knobs: Params, network: Network) -> ICNet:
+    """The network before its first step, from the seed and the weights that are asked for."""
+    torch.manual_seed(knobs.seed)
+    try:
+        model = ICNet(Config(**network.model_dump(exclude={"weights"})))
+        if network.weights is not None:
+            backbone.load_imagenet(model, network.weights)
+    except ValueError as error:
+        raise TrainError(f"model: {error}") from error
+    except OSError as error:
+        raise TrainError(
+            f"model.weights: torchvision's VGG-16 cannot be downloaded ({error}); without a network, give the path of a"
+            " file that holds it, or null to train from scratch"
+        ) from error
+    return model
+
+
+def machines(knobs: Params) -> ScalingConfig:
+    """Workers and GPUs. Raises TrainError where the cluster lacks what is asked for: Ray would wait for ever."""
+    there = cluster.gpus()
+    gpus = there > 0 if knobs.gpus is None else knobs.gpus
+    workers = knobs.workers or (max(there, 1) if gpus else 1)
+    if gpus and workers > there:
+        raise TrainError(f"train: {workers} GPUs are asked for (workers, gpus), the cluster has {there}")
+    if workers > cluster.cores():
+        raise TrainError(f"train.workers: {workers} are asked for, the cluster has {cluster.cores()} CPU slots")
+    if knobs.batch_norm == "sync" and not gpus:
+        raise TrainError("train.batch_norm: torch can synchronise batch norm on GPUs only; here it is per_rank")
+    return ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, "GPU": int(gpus)})
+
+
+class _Trainer(TorchTrainer):
+    """Ray's trainer without the actor that watches placement groups through the dashboard, which a local Ray lacks."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        watched = bool(os.environ.get("RAY_ADDRESS"))
+        callbacks = super()._create_default_callbacks()
+        return [one for one in callbacks if watched or type(one).__name__ != "PlacementGroupCleanerCallback"]
+
+
+def _fit(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Result:
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    if not os.environ.get("RAY_ADDRESS"):  # nobody takes this machine away with a notice
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    trainer = _Trainer(
+        work,
+        train_loop_config={"job": job},
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            failure_config=FailureConfig(max_failures=job.knobs.retries),
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        return trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        causes = getattr(error, "worker_failures", {0: error})
+        raise TrainError(f"training broke off: {next(iter(causes.values()))}") from error
+
+
+def write(result: ray.train.Result, first: Path, target: Path, facts: dict[str, Any]) -> dict[str, float]:
+    """Write the best model, the history and the run's address into the target; returns the best epoch's row."""
+    target.mkdir(parents=True, exist_ok=True)
+    best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
+    with result.checkpoint.as_directory() as folder:
+        history = pd.DataFrame(training.extra(Path(folder))["history"])
+    row = history[history["epoch"] == metrics["epoch"]].iloc[0].dropna().to_dict()
+    model = checkpoint.load(first)
+    with best.as_directory() as folder:
+        training.load_best(model, Path(folder))
+    checkpoint.save(model, target / "model.safetensors", **facts, epoch=int(row["epoch"]))
+    temporary = target / ".history.csv.part"
+    history.to_csv(temporary, index=False)
+    temporary.replace(target / "history.csv")
+    tables.write_json(target / "run.json", {**facts, "experiment": tracking.EXPERIMENT, "best": row})
+    return row
+
+
+@contextmanager
+def _recorder(knobs: Params, network: Network, split: Split, samples: Path, folder: Path) -> Iterator[Recorder]:
+    """The recorder of the training's one MLflow run: a new one, or that of the training that was stopped."""
+    file = folder / "recorder.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    digest = tables.fingerprint(tables.receipt(samples)["shards"])
+    used = [("training", split.train), ("validation", split.validation)]
+    opened = tracking.start(
+        f"{knobs.dataset or samples.name} {folder.name[:8]}",
+        params=None if known else {"train": knobs.model_dump(), "model": network.model_dump()},
+        tags={"fingerprint": folder.name},
+        datasets=()
+        if known
+        else [
+            tracking.Data(knobs.dataset, str(samples), digest, use, sum(map(len, groups.values())), len(groups))
+            for use, groups in used
+        ],
+        resume=known.get("run_id"),
+        system_metrics=True,
+    )
+    with opened as run:
+        tables.write_json(file, {"step": 0, "epoch": 0, **known, "run_id": run.id})
+        yield Recorder(run, file, knobs.epochs, known.get("step", 0), known.get("epoch", 0))
+
+
+def main(samples: Path, model: Path) -> None:
+    """Train a model on the samples table SAMPLES into the folder MODEL."""
+    train(samples, model, params.load("train", Params), params.load("model", Network))
+
+
+if __name__ == "__main__":
+    command.run("pipeline.train")
