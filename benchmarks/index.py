@@ -41,27 +41,27 @@ def write(root: Path, images: int) -> None:
                 os.link(pool / f"{number % KINDS}.{suffix}", group / f"{number:08d}.{suffix}")
 
 
-def loop(root: Path) -> float:
-    """Seconds to read every file once, one after another, and do nothing with it."""
-    began = time.perf_counter()
+def loop(root: Path) -> tuple[float, float]:
+    """Seconds, and CPU seconds, to read every file once, one after another, and do nothing with it."""
+    began, busy = time.perf_counter(), time.process_time()
     for folder in ("images", "masks"):
         for group in os.scandir(root / folder):
             for file in os.scandir(group.path):
                 Path(file.path).read_bytes()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - busy
 
 
 def stage(root: Path, threads: int) -> None:
-    """Run the stage in this process and print seconds, seconds of writing, and peak memory in MB."""
+    """Run the stage in this process; prints seconds, CPU seconds, seconds of writing, and peak memory in MB."""
     knobs = index.Params(threads=threads)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     found = index.scan(root, Dataset(root=str(root)), knobs)
-    table, scanned = found.table(), time.perf_counter()
+    table, scanned, busy = found.table(), time.perf_counter(), time.process_time() - busy
     tables.write_whole(root / "out", table, found.rejects)
     written = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(scanned - began, written - scanned, (peak - before) / 1024)
+    print(scanned - began, busy, written - scanned, (peak - before) / 1024)
 
 
 def main(images: int = 100_000, threads: str = "1,8", root: Path | None = None) -> None:
@@ -73,16 +73,17 @@ def main(images: int = 100_000, threads: str = "1,8", root: Path | None = None) 
         root = Path(folder) / "collection"
         write(root, images)
         loop(root)
-        alone = loop(root)
-        print(f"{images} images and masks; reading them alone: {images / alone:.0f} images/s")
+        alone, alone_busy = loop(root)
+        print(f"{images} images and masks; reading them alone: {images / alone:.0f} images/s, ", end="")
+        print(f"{1000 * alone_busy / images:.3f} ms CPU an image")
         for count in threads.split(","):
             command = [sys.executable, __file__, "--threads", count, "--root", str(root)]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            scan, write_out, peak = map(float, output.split()[-3:])
+            scan, busy, write_out, peak = map(float, output.split()[-4:])
             print(
-                f"{count} threads: {images / scan:.0f} images/s ({scan / alone:.1f} x reading alone), "
-                f"table written in {write_out:.1f} s, {peak:.0f} MB more than at the start; "
-                f"a million: {1e6 * (scan + write_out) / images / 60:.1f} min"
+                f"{count} threads: {images / scan:.0f} images/s, {1000 * busy / images:.3f} ms CPU an image "
+                f"({busy / scan:.1f} cores used), table written in {write_out:.1f} s, {peak:.0f} MB more than at "
+                f"the start; a million: {1e6 * (scan + write_out) / images / 60:.1f} min"
             )
 
 

@@ -139,7 +139,7 @@ class Found:
     def table(self) -> pa.Table:
         """All rows, in the order of (group, name)."""
         self.pack()
-        return pa.concat_tables(self.packed).combine_chunks()
+        return pa.concat_tables(self.packed)
 
     def lost(self) -> list[str]:
         """Groups without a single good image."""
@@ -197,9 +197,9 @@ def make(root: Path, out: Path, dataset: Dataset, knobs: Params) -> None:
 def _content(table: pa.Table) -> str:
     """A short name of all rows: it changes with any file's place or bytes."""
     digest = hashlib.blake2b(digest_size=16)
-    for column in ("image", "mask", "void", "digest"):
-        for batch in table.column(column).to_pylist():
-            digest.update(f"{batch}\n".encode())
+    for batch in table.select(["image", "mask", "void", "digest"]).to_batches():
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            digest.update(f"{row}\n".encode())
     return digest.hexdigest()
 
 
