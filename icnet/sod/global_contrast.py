@@ -4,12 +4,16 @@ Shapes: an image is H x W px; r regions of the segmentation; k colour bins of th
 Stages: segment, quantise, contrast of regions, border prior, smoothing among colours, smoothing inside regions.
 """
 
+from functools import partial
+
 import cv2
 import numpy as np
 import torch
+from pydantic import Field
 from skimage.segmentation import felzenszwalb
 
-from icnet.sod.method import Method, Options, Spec, identity, one_by_one
+from icnet.sod.method import Method, Spec, identity, one_by_one
+from icnet.sod.method import Options as Base
 
 ALGORITHM = 1
 SEGMENT_SIGMA, SEGMENT_K, SEGMENT_MIN = 0.5, 50, 200
@@ -21,11 +25,28 @@ ROWS = 1024
 """Regions whose contrast is computed at a time: bounds memory on huge images."""
 
 
+class Options(Base):
+    """longest: if not 0, larger images are seen with their longest side shrunk to it, in px (the authors' is 400)."""
+
+    longest: int = Field(0, ge=0)
+
+
 def make(spec: Spec, device: torch.device) -> Method:
-    """The RC map at full resolution, on the CPU whatever the device."""
+    """The RC map, at full resolution unless an option says otherwise; on the CPU whatever the device."""
     spec.no_file()
     options = spec.options(Options)
-    return Method(one_by_one(saliency), lambda: identity("gc", ALGORITHM, options))
+    return Method(one_by_one(partial(seen_at, options.longest)), lambda: identity("gc", ALGORITHM, options))
+
+
+def seen_at(longest: int, image: np.ndarray) -> np.ndarray:
+    """RC map float32 [H, W] of an image seen with its longest side at most so many px (0: as it is)."""
+    height, width = image.shape[:2]
+    share = longest / max(height, width)
+    if not 0 < share < 1:
+        return saliency(image)
+    size = max(1, round(share * width)), max(1, round(share * height))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(saliency(small), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def saliency(image: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What the networks share: their authors' checkpoints loaded by key names, and batches of images put through them."""
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ def make(build: Build, convention: Convention, spec: Spec, device: torch.device)
     """A network with its checkpoint as a SOD method. SodError names what is wrong with the checkpoint."""
     spec.options()
     file = spec.weights()
-    network = assemble(build, read_state(file), str(file)).to(device)
+    network = assemble(build, read_state(file), str(file)).to(device, memory_format=torch.channels_last)
     return Method(
         partial(detect, network, convention, device),
         partial(identity, spec.kind, convention.algorithm, weights=file),
@@ -59,20 +59,22 @@ def detect(
     """Maps of the images; on a GPU those of one input size go through together, on a CPU that gains nothing."""
     inputs = [torch.from_numpy(convention.prepare(image)) for image in images]
     maps: list[np.ndarray | None] = [None] * len(images)
-    for members in _batches(inputs, alone=device.type == "cpu"):
-        outputs = network(torch.stack([inputs[i] for i in members]).to(device))
+    for members in batches([tensor.shape for tensor in inputs], alone=device.type == "cpu"):
+        batch = torch.stack([inputs[i] for i in members])
+        outputs = network(batch.to(device, memory_format=torch.channels_last))
         for i, output in zip(members, outputs, strict=True):
-            maps[i] = convention.read(output, images[i].shape[:2]).cpu().numpy().astype(np.float32)
-            if not np.isfinite(maps[i]).all():
+            if not output.isfinite().all():
                 raise ValueError(f"the network's map of {'/'.join(keys[i])} is not finite")
+            maps[i] = convention.read(output, images[i].shape[:2]).cpu().numpy().astype(np.float32)
     return maps
 
 
-def _batches(inputs: Sequence[Tensor], alone: bool) -> Iterable[list[int]]:
-    by_size: dict[object, list[int]] = {}
-    for i, tensor in enumerate(inputs):
-        by_size.setdefault(i if alone else tensor.shape, []).append(i)
-    return by_size.values()
+def batches(sizes: Sequence[object], alone: bool) -> list[list[int]]:
+    """Indices of the inputs that go through together: those of one size, or each alone."""
+    members: dict[object, list[int]] = {}
+    for i, size in enumerate(sizes):
+        members.setdefault(i if alone else size, []).append(i)
+    return list(members.values())
 
 
 def assemble(build: Build, state: Mapping[str, Tensor], source: str) -> nn.Module:

@@ -32,20 +32,30 @@ class Options(Base):
 
 
 def make(spec: Spec, device: torch.device) -> Method:
-    """An ONNX file as a SOD method. SodError if it cannot be run, or has no such input or output."""
+    """An ONNX file as a SOD method. SodError if it cannot be run, or cannot follow the options."""
     options = spec.options(Options)
     file = spec.weights()
     session = open_session(spec, device)
-    inputs = {entry.name: entry for entry in session.get_inputs()}
-    if options.input and options.input not in inputs:
-        raise SodError(f"{spec.text!r}: no input {options.input!r}; there are {', '.join(inputs)}")
-    outputs = [entry.name for entry in session.get_outputs()]
+    entry = choose_input(spec, options, session)
+    outputs = session.get_outputs()
     if not 0 <= options.output < len(outputs):
         raise SodError(f"{spec.text!r}: no output {options.output}; there are {len(outputs)}")
-    entry = inputs[options.input] if options.input else session.get_inputs()[0]
-    one_at_a_time = isinstance(entry.shape[0], int)
-    run = partial(detect, session, entry.name, outputs[options.output], options, one_at_a_time)
+    alone = isinstance(entry.shape[0], int) or session.get_providers()[0] != CUDA
+    run = partial(detect, session, entry.name, outputs[options.output].name, options, alone)
     return Method(run, partial(identity, "onnx", ALGORITHM, options, file))
+
+
+def choose_input(spec: Spec, options: Options, session: Any) -> Any:
+    """The session's image input. SodError if there is none of that name, size or type."""
+    inputs = {entry.name: entry for entry in session.get_inputs()}
+    name = options.input or next(iter(inputs))
+    if name not in inputs:
+        raise SodError(f"{spec.text!r}: no input {name!r}; there are {', '.join(inputs)}")
+    entry = inputs[name]
+    fits = len(entry.shape) == 4 and all(side == options.size or not isinstance(side, int) for side in entry.shape[2:])
+    if entry.type != "tensor(float)" or not fits:
+        raise SodError(f"{spec.text!r}: input {name!r} is a {entry.type} {entry.shape}, not float of {options.size} px")
+    return entry
 
 
 def has_cuda() -> bool:
@@ -78,16 +88,20 @@ def detect(
     entry: str,
     output: str,
     options: Options,
-    one_at_a_time: bool,
+    alone: bool,
     images: Sequence[np.ndarray],
     keys: Sequence[Key],
 ) -> list[np.ndarray]:
-    """Maps of the images, through the network in one batch where its batch size is free."""
+    """Maps of the images; on a GPU they go through together where the network's batch size is free."""
     normalise = conventions.NORMALISATIONS[options.normalise]
     fed = [conventions.square_input(image, options.size, normalise)[None] for image in images]
-    batches = fed if one_at_a_time else [np.concatenate(fed)] if fed else []
-    raw = [grid for batch in batches for grid in session.run([output], {entry: batch})[0].squeeze(1)]
-    return [read(grid, options.map, image.shape[:2]) for grid, image in zip(raw, images, strict=True)]
+    batches = fed if alone or not fed else [np.concatenate(fed)]
+    raw = [session.run([output], {entry: batch})[0] for batch in batches]
+    grids = [grid for values in raw for grid in values.reshape(len(values), *values.shape[-2:])]
+    for grid, key in zip(grids, keys, strict=True):
+        if not np.isfinite(grid).all():
+            raise ValueError(f"the network's map of {'/'.join(key)} is not finite")
+    return [read(grid, options.map, image.shape[:2]) for grid, image in zip(grids, images, strict=True)]
 
 
 def read(raw: np.ndarray, kind: str, size: tuple[int, int]) -> np.ndarray:
