@@ -67,13 +67,14 @@ class CosaliencyBlock(nn.Module):
         self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m 2 c"]
     ) -> tuple[Float[Tensor, "n k h w"], Float[Tensor, "n 1 h w"] | None, Float[Tensor, "n m"]]:
         """The enhanced features, the foreground's CSA maps (None without the CFM) and its SIVs' weights."""
-        if self.config.fusion == "cfm":
-            attention = [self.attend(features, sivs[:, branch]) for branch in (0, 1)]
-            projections = [self._attended(features, maps) for maps, _ in attention]
-            maps, weights = attention[0]
-        else:
-            projections = [self._tiled(features, sivs[:, branch]) for branch in (0, 1)]
-            maps, weights = None, features.new_full((len(features), len(sivs)), 1 / len(sivs))
+        with _full_precision(features):
+            if self.config.fusion == "cfm":
+                attention = [self.attend(features, sivs[:, branch]) for branch in (0, 1)]
+                projections = [self._attended(features, maps) for maps, _ in attention]
+                maps, weights = attention[0]
+            else:
+                projections = [self._tiled(features, sivs[:, branch]) for branch in (0, 1)]
+                maps, weights = None, features.new_full((len(features), len(sivs)), 1 / len(sivs))
         branches = [self.branch(part.to(self.join.weight.dtype)) for part in projections]
         return self.joined(self.join(torch.cat(branches, dim=1))), maps, weights
 
@@ -176,11 +177,12 @@ class ICNet(nn.Module):
         blocks = []
         with _full_precision(sisms):
             for part in features.high:
-                masks = resize(sisms.to(part.dtype), part.shape[2:])
-                blocks.append(torch.stack([intra.nmap(part, masks), intra.nmap(part, self._opposite(masks))], dim=1))
+                masks = [resize(side.to(part.dtype), part.shape[2:]) for side in (sisms, self._opposite(sisms))]
+                blocks.append(torch.stack([intra.nmap(part, side) for side in masks], dim=1))
         return Cues(tuple(blocks))
 
-    def _decode(self, features: Features, sisms: Float[Tensor, "n 1 s s"], cues: Cues, every_map: bool) -> Prediction:
+    def _enhance(self, features: Features, cues: Cues) -> tuple[dict[int, Tensor], Tensor, Tensor]:
+        """Foreground CSA maps by stage, the fused features of stage 4, and the SIVs' weights."""
         enhanced, csa, weights = [], {}, []
         for stage, part, sivs in zip(STAGES, features.high, cues.sivs, strict=True):
             better, maps, shares = self.blocks[str(stage)](part, sivs.to(part.dtype))
@@ -191,9 +193,12 @@ class ICNet(nn.Module):
         fourth, fifth, sixth = enhanced
         fused = self.fuse56(fifth + resize(sixth, fifth.shape[2:]))
         fused = self.fuse45(fourth + resize(fused, fourth.shape[2:]))
+        return csa, fused, torch.stack(weights).mean(dim=0)
+
+    def _decode(self, features: Features, sisms: Float[Tensor, "n 1 s s"], cues: Cues, every_map: bool) -> Prediction:
+        csa, fused, weights = self._enhance(features, cues)
         maps = self.decoder(fused, features.low, sisms, every_map)
-        finest = torch.cat([resize(part, sisms.shape[2:]) for part in maps], dim=1)
-        return Prediction(finest, csa, torch.stack(weights).mean(dim=0))
+        return Prediction(torch.cat([resize(part, sisms.shape[2:]) for part in maps], dim=1), csa, weights)
 
     def _seen(self, sisms: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n 1 s s"]:
         return sisms if self.config.sisms else torch.ones_like(sisms)
