@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         logging.getLogger("ray.train").setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", "Grad strides do not match")  # of 1x1 convolutions, which have no order
         context = ray.train.get_context()
         self.job, self.knobs = job, job.knobs
         self.rank, self.ranks = context.get_world_rank(), context.get_world_size()
@@ -68,8 +70,8 @@ class Worker:
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if knobs.compile:
             model.compile(dynamic=True)
-        # Looking for unused parameters keeps DDP's buckets, and so the order of its sums, the same after a resume.
-        exact = {"find_unused_parameters": not torch.cuda.is_available()}
+        # Sums of three numbers depend on their order, and DDP orders anew once it knows all parameters are used.
+        exact = {"find_unused_parameters": self.ranks > 2 and not torch.cuda.is_available()}
         parallel = prepare_model(model, parallel_strategy_kwargs=exact)
         optimiser = training.optimiser(model, knobs.optimiser, knobs.rate, knobs.backbone_rate, knobs.weight_decay)
         steps = knobs.epochs * len(self.steps(0))

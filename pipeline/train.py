@@ -162,6 +162,8 @@ def begin(knobs: Params, network: Network) -> ICNet:
             backbone.load_imagenet(model, network.weights)
     except ValueError as error:
         raise TrainError(f"model: {error}") from error
+    except FileNotFoundError:
+        raise TrainError(f"model.weights: there is no file {network.weights}") from None
     except OSError as error:
         raise TrainError(
             f"model.weights: torchvision's VGG-16 cannot be downloaded ({error}); without a network, give the path of a"

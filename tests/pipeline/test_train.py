@@ -1,0 +1,305 @@
+"""Stage train with real Ray Train and MLflow, on a small network and small pictures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pytest
+import ray.train
+import torch
+import yaml
+from mlflow.tracking import MlflowClient
+from PIL import Image, ImageDraw
+from ray.train.torch import TorchTrainer
+
+from icnet import checkpoint, images, training
+from icnet.training import Training
+from pipeline import batches, progress, tables, tracking
+from pipeline.batches import Loader
+from pipeline.params import ParamsError, parse
+from pipeline.progress import Epoch, Recorder, Steps
+from pipeline.rank import Job, Worker
+from pipeline.train import Network, Params, TrainError, begin, fingerprint, machines, train
+
+SIDE = 32
+KNOBS = {"dataset": "toys", "epochs": 2, "batch_size": 4, "rate": 1e-3, "gpus": False, "validation": ["hexagon"]}
+NETWORK = {"size": SIDE, "width": 0.05, "init": "he"}
+
+
+def sample(group, number, sides):
+    """A polygon of `sides` corners on noise; its SISM is the mask, rough."""
+    draw = np.random.default_rng([sides, number])
+    mask = Image.new("L", (SIDE, SIDE))
+    x, y = draw.integers(10, 22, 2).tolist()
+    ImageDraw.Draw(mask).regular_polygon((x, y, 8), sides, rotation=int(draw.integers(360)), fill=255)
+    inside = np.asarray(mask)
+    picture = draw.integers(0, 120, (SIDE, SIDE, 3), np.uint8) + (inside[..., None] // 2)
+    sism = np.clip(inside * 0.6 + draw.normal(40, 30, inside.shape), 0, 255).astype(np.uint8)
+    encoded = {"image": picture.astype(np.uint8), "sism": sism, "mask": inside}
+    key = {"group": group, "name": f"{number:02d}", "height": SIDE, "width": SIDE, "digest": f"{group}{number}"}
+    return key | {name: images.encode(array) for name, array in encoded.items()}
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory):
+    """A finished samples table: three groups to train on, one of them with a single image, and one to validate on."""
+    folder = tmp_path_factory.mktemp("toys") / "samples"
+    counts = {"alone": (1, 4), "hexagon": (6, 6), "square": (9, 4), "triangle": (10, 3)}
+    rows = [sample(group, number, sides) for group, (count, sides) in counts.items() for number in range(count)]
+    tables.write_whole(folder, pa.Table.from_pylist(rows, tables.SAMPLES), [])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mlflow_here(tmp_path_factory):
+    """MLflow in a database of this module's own."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.chdir(folder)
+        yield MlflowClient(uri, uri)
+
+
+def curve(client, run_id, key):
+    """A metric's values by step; a step that was logged twice is an error."""
+    points = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)]
+    assert len({step for step, _ in points}) == len(points)
+    return dict(sorted(points))
+
+
+def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_path, ray_session, mlflow_here, capsys):
+    target = tmp_path / "data" / "model"
+    train(samples, target, Params(**KNOBS), Network(**NETWORK))
+    assert sorted(file.name for file in target.iterdir()) == ["history.csv", "model.safetensors", "run.json"]
+    history, facts = pd.read_csv(target / "history.csv"), json.loads((target / "run.json").read_text())
+    assert history["epoch"].tolist() == [1, 2]
+    best = history.loc[history["val_max_f"].idxmax()]
+    assert facts["best"]["val_max_f"] == pytest.approx(best["val_max_f"])
+    model = checkpoint.load(target / "model.safetensors")
+    assert model.config.size == SIDE
+    assert checkpoint.metadata(target / "model.safetensors")["run_id"] == facts["run_id"]
+    assert not list((tmp_path / "data" / "work" / "train").iterdir())
+
+    run = mlflow_here.get_run(facts["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.rate"] == "0.001"
+    assert run.data.params["model.size"] == str(SIDE)
+    assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"toys"}
+    steps = curve(mlflow_here, facts["run_id"], "train/step_loss")
+    assert list(steps) == list(range(1, 11))
+    losses = curve(mlflow_here, facts["run_id"], "train/loss")
+    assert list(losses.values()) == pytest.approx(history["train_loss"].tolist())
+    assert losses[1] == pytest.approx(np.mean([steps[step] for step in range(1, 6)]))
+    assert curve(mlflow_here, facts["run_id"], "val/max_f")[2] == pytest.approx(history["val_max_f"][1])
+    panels = [file.path for file in mlflow_here.list_artifacts(facts["run_id"], "images")]
+    assert any("val~panel~hexagon+step+2+" in path for path in panels)
+
+    said = capsys.readouterr().out.splitlines()
+    assert any("1 groups of one image skipped" in line and "alone" in line for line in said)
+    assert [line for line in said if "epoch 1/2  loss" in line and "to go" in line]
+    assert "model and history in" in said[-1]
+
+
+def first_moments(optimiser):
+    """Adam's first moments: after one step a tenth of the gradient (with weight decay)."""
+    return [optimiser.state[p]["exp_avg"] for group in optimiser.param_groups for p in group["params"]]
+
+
+def test_two_ranks_give_the_gradient_of_two_accumulated_batches(samples, tmp_path, ray_session):
+    knobs, network = Params(**KNOBS), Network(**NETWORK)
+    first, stored = tmp_path / "first.safetensors", tmp_path / "samples.arrow"
+    checkpoint.save(begin(knobs, network), first)
+    split = batches.split(batches.memory_map(samples, stored), knobs.validation, knobs.seed)
+
+    def one_step(config):
+        worker = Worker(config["job"])
+        steps = training.run(worker.training, 1, worker.steps, worker.load, worker.knobs.seed)
+        next(steps)
+        torch.save(first_moments(worker.training.optimiser), tmp_path / f"rank-{worker.rank}.pt")
+
+    scaling = ray.train.ScalingConfig(num_workers=2)
+    run = ray.train.RunConfig(name="gradients", storage_path=str(tmp_path))
+    job = Job(knobs, split, str(stored), str(first), queue=None)
+    TorchTrainer(one_step, train_loop_config={"job": job}, scaling_config=scaling, run_config=run).fit()
+
+    alone = Training(model := checkpoint.load(first), optimiser := training.optimiser(model), schedule=None)
+    alone.schedule = training.schedule(optimiser)
+    seats = batches.deal(batches.plan(split.train, knobs.batch_size, knobs.seed, 0), 1, 0, rounds=2)[0]
+    loader = Loader(batches.open_map(stored), knobs.seed, knobs.flip)
+    alone.step([loader.seat(seat, 0) for seat in seats])
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(found, first_moments(optimiser), rtol=1e-3, atol=1e-7)
+
+
+def test_machines_that_are_not_there_are_an_error_at_once(ray_session):
+    with pytest.raises(TrainError, match=r"3 GPUs are asked for .* the cluster has 0"):
+        machines(Params(gpus=True, workers=3))
+    with pytest.raises(TrainError, match="1 GPUs are asked for"):
+        machines(Params(gpus=True))
+    with pytest.raises(TrainError, match="99 are asked for, the cluster has"):
+        machines(Params(workers=99))
+    with pytest.raises(TrainError, match="batch norm on GPUs only"):
+        machines(Params(batch_norm="sync"))
+    scaling = machines(Params())
+    assert (scaling.num_workers, scaling.use_gpu) == (1, False)
+
+
+def test_a_training_has_another_name_when_its_model_may_differ(samples):
+    knobs, network = Params(**KNOBS), Network(**NETWORK)
+    name = fingerprint(samples, knobs, network)
+    assert name == fingerprint(samples, knobs.model_copy(update={"loaders": 3, "retries": 0}), network)
+    assert name != fingerprint(samples, knobs.model_copy(update={"rate": 2e-3}), network)
+    assert name != fingerprint(samples, knobs, Network(**NETWORK | {"width": 0.1}))
+
+
+def test_first_weights_that_are_not_there_are_an_error_that_names_the_param(tmp_path):
+    with pytest.raises(TrainError, match=r"model\.weights: there is no file nowhere\.pth"):
+        begin(Params(), Network(**NETWORK, weights="nowhere.pth"))
+    with pytest.raises(TrainError, match=r"model: .*size must be at least"):
+        begin(Params(), Network(size=8))
+
+
+def test_params_that_make_no_sense_are_refused_by_name():
+    with pytest.raises(ParamsError, match=r"`train\.batch_size`: .*got 1"):
+        parse({"batch_size": 1}, "train", Params)
+    with pytest.raises(ParamsError, match=r"unknown key `model\.depth`"):
+        parse({"depth": 3}, "model", Network)
+
+
+def row(epoch):
+    return {"epoch": epoch, "train_loss": 1 / epoch, "images_per_s": 2.0, "seconds": 60.0}
+
+
+def test_reports_that_a_resumed_training_repeats_are_logged_once(tmp_path, mlflow_here):
+    with tracking.start("toys") as run:
+        recorder = Recorder(run, tmp_path / "recorder.json", epochs=3)
+        recorder.take(Steps({1: 0.9, 2: 0.8}, 1, 2, 2))
+        recorder.take(Epoch(row(1)))
+        known = json.loads((tmp_path / "recorder.json").read_text())
+        assert known == {"run_id": run.id, "step": 2, "epoch": 1}
+        again = Recorder(run, tmp_path / "recorder.json", 3, known["step"], known["epoch"])
+        again.take(Steps({2: 0.8, 3: 0.7}, 2, 1, 2))
+        again.take(Epoch(row(1)))
+        again.take(Epoch(row(2)))
+    assert curve(mlflow_here, run.id, "train/step_loss") == {1: 0.9, 2: 0.8, 3: 0.7}
+    assert curve(mlflow_here, run.id, "train/loss") == {1: 1.0, 2: 0.5}
+
+
+class Deaf:
+    """A run whose server does not answer."""
+
+    id = "r"
+
+    def metrics(self, values, step):
+        raise ConnectionError("no answer")
+
+
+def test_reports_wait_while_the_tracking_server_is_away(tmp_path, mlflow_here, capsys):
+    with tracking.start("toys") as run:
+        recorder = Recorder(Deaf(), tmp_path / "recorder.json", epochs=3)
+        recorder.take(Epoch(row(1)))
+        assert "training goes on" in capsys.readouterr().err
+        with pytest.raises(ConnectionError):
+            recorder.flush(patient=False)
+        recorder.run = run
+        recorder.take(Epoch(row(2)))
+    assert list(curve(mlflow_here, run.id, "train/loss")) == [1, 2]
+
+
+def test_an_epoch_reads_as_one_line():
+    scored = {"val_loss": 0.5, "val_max_f": 0.71234, "val_s": 0.7, "val_mae": 0.1}
+    expected = "epoch 2/60  loss 0.5000  val loss 0.5000 max F 0.712 S 0.700 MAE 0.100  2.0 images/s  58:00 to go"
+    assert progress.line(row(2) | scored, 60) == expected
+    assert progress.line(row(60), 60) == "epoch 60/60  loss 0.0167  2.0 images/s"
+
+
+@pytest.fixture
+def stage(samples, tmp_path):
+    """The stage in a folder of its own, as a process: two ranks, twelve epochs, a checkpoint every two steps."""
+
+    class Stage:
+        def __init__(self, name):
+            self.folder = tmp_path / name
+            self.folder.mkdir()
+            knobs = KNOBS | {"epochs": 12, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9}
+            content = {"train": knobs, "model": NETWORK}
+            (self.folder / "params.yaml").write_text(yaml.safe_dump(content))
+            uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+            self.client, self.environment = MlflowClient(uri, uri), {**os.environ, "MLFLOW_TRACKING_URI": uri}
+            self.environment.pop("RAY_ADDRESS", None)
+
+        def start(self):
+            command = [sys.executable, "-m", "pipeline.train", str(samples), "data/model"]
+            return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True)
+
+        def wait_for(self, process, epoch):
+            for _ in range(3000):
+                known = list((self.folder / "data" / "work" / "train").glob("*/recorder.json"))
+                if known and json.loads(known[0].read_text())["epoch"] >= epoch:
+                    return
+                assert process.poll() is None, "the stage ended too early"
+                time.sleep(0.1)
+            raise AssertionError("the stage did not get anywhere")
+
+        def results(self):
+            history = pd.read_csv(self.folder / "data" / "model" / "history.csv")
+            facts = json.loads((self.folder / "data" / "model" / "run.json").read_text())
+            experiment = self.client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+            assert [run.info.run_id for run in self.client.search_runs([experiment])] == [facts["run_id"]]
+            assert self.client.get_run(facts["run_id"]).info.status == "FINISHED"
+            steps = curve(self.client, facts["run_id"], "train/step_loss")
+            weights = checkpoint.load(self.folder / "data" / "model" / "model.safetensors").state_dict()
+            exact = ["epoch", "train_loss", "rate", *(name for name in history if name.startswith("val_"))]
+            return history[exact], steps, weights
+
+    return Stage
+
+
+def ranks_below(process):
+    """Ray Train's workers among the processes that `process` started."""
+    found = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "RayTrainWorker" in child.name() or any("RayTrainWorker" in part for part in child.cmdline())
+    ]
+    return sorted(found, key=lambda child: child.pid)
+
+
+@pytest.mark.slow
+def test_a_training_ends_the_same_after_its_rank_or_its_driver_was_killed(stage):
+    undisturbed, ranked, driven = stage("undisturbed"), stage("ranked"), stage("driven")
+    process = undisturbed.start()
+    assert process.wait(500) == 0
+
+    process = ranked.start()
+    ranked.wait_for(process, 3)
+    ranks_below(process)[0].kill()
+    assert process.wait(500) == 0
+
+    process = driven.start()
+    driven.wait_for(process, 4)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(children, timeout=60)
+    process = driven.start()
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0
+    assert "goes on from the last checkpoint" in said
+    assert "epoch 1/12" not in said
+
+    history, steps, weights = undisturbed.results()
+    for other in (ranked, driven):
+        found = other.results()
+        pd.testing.assert_frame_equal(found[0], history, check_exact=True)
+        assert found[1] == steps
+        assert all(torch.equal(found[2][name], tensor) for name, tensor in weights.items())
