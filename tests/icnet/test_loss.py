@@ -1,0 +1,37 @@
+"""Equation 3."""
+
+import torch
+
+from icnet.loss import iou_loss
+
+
+def test_a_perfect_map_costs_nothing_and_an_opposite_one_costs_1():
+    masks = (torch.rand(3, 1, 8, 8) > 0.5).float()
+    assert iou_loss(masks.repeat(1, 4, 1, 1), masks) < 1e-6
+    assert iou_loss(1 - masks, masks) == 1
+
+
+def test_the_mean_is_over_images_and_maps():
+    masks = torch.ones(2, 1, 4, 4)
+    maps = torch.tensor([[0.5, 1.0], [0.25, 0.25]]).view(2, 2, 1, 1).expand(2, 2, 4, 4)
+    torch.testing.assert_close(iou_loss(maps, masks), torch.tensor(0.5))
+
+
+def test_soft_masks_are_not_binarised():
+    masks = torch.full((1, 1, 4, 4), 0.5)
+    torch.testing.assert_close(iou_loss(torch.ones(1, 1, 4, 4), masks), torch.tensor(0.5))
+
+
+def test_empty_masks_and_maps_are_a_match_without_nan():
+    empty = torch.zeros(2, 1, 4, 4)
+    maps = empty.clone().requires_grad_()
+    loss = iou_loss(maps, empty)
+    loss.backward()
+    assert loss == 0
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_the_gradient_is_right():
+    maps = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    masks = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(iou_loss, (maps, masks))

@@ -1,0 +1,160 @@
+"""The network's behaviour: groups of any size, in one pass or two, in any order."""
+
+import pytest
+import torch
+
+from icnet.config import Config
+from icnet.cues import Cues
+from icnet.loss import iou_loss
+from icnet.model import ICNet
+
+SMALL = Config(size=64, width=0.125, init="he")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def model():
+    network = ICNet(SMALL, chunk=3).double().eval()
+    for norm in (part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)):
+        norm.running_mean.normal_(std=0.1)
+        norm.running_var.uniform_(0.5, 1.5)
+    return network.requires_grad_(False)
+
+
+def group(n=5, size=64, dtype=torch.float64):
+    return torch.randn(n, 3, size, size, dtype=dtype), torch.rand(n, 1, size, size, dtype=dtype)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_a_group_of_any_size_gets_one_map_an_image_in_evaluation(model, n):
+    maps = model(*group(n))
+    assert maps.shape == (n, 1, 64, 64)
+    assert ((maps >= 0) & (maps <= 1)).all()
+
+
+def test_training_gives_four_maps_coarse_to_fine():
+    images, sisms = group(3, dtype=torch.float32)
+    maps = ICNet(SMALL).train()(images, sisms)
+    roughness = maps.diff(dim=3).diff(dim=3).abs().mean(dim=(0, 2, 3)) / maps.std(dim=(0, 2, 3))
+    assert maps.shape == (3, 4, 64, 64)
+    assert roughness[0] < roughness[3]
+
+
+def test_predictions_follow_a_reordering_of_the_group(model):
+    images, sisms = group(6)
+    order = torch.randperm(6)
+    torch.testing.assert_close(model(images[order], sisms[order]), model(images, sisms)[order], rtol=0, atol=1e-10)
+
+
+def test_other_members_of_the_group_change_an_images_map(model):
+    images, sisms = group(4)
+    assert (model(images, sisms)[:1] - model(images[:1], sisms[:1])).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("split", [[7], [3, 4], [1, 1, 5], [2, 2, 2, 1], [1] * 7])
+def test_two_passes_equal_one_for_any_split_of_the_group(model, split):
+    images, sisms = group(7)
+    parts = list(zip(images.split(split), sisms.split(split), strict=True))
+    cues = Cues.merge([model.intra_cues(*part) for part in parts])
+    found = torch.cat([model(*part, cues=cues) for part in parts])
+    torch.testing.assert_close(found, model(images, sisms), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_sisms_without_content_give_finite_maps_and_gradients(value):
+    images, sisms = group(3, dtype=torch.float32)
+    network = ICNet(SMALL)
+    sisms = torch.full_like(sisms, value)
+    maps = network(images, sisms)
+    iou_loss(maps, (sisms > 0).float()).backward()
+    assert torch.isfinite(maps).all()
+    assert all(torch.isfinite(part.grad).all() for part in network.parameters())
+    assert torch.isfinite(network.eval()(images[:1], sisms[:1])).all()
+
+
+def test_a_group_with_one_empty_sism_trains_without_nan():
+    images, sisms = group(4, dtype=torch.float32)
+    sisms[1] = 0
+    network = ICNet(SMALL)
+    iou_loss(network(images, sisms), (sisms > 0.5).float()).backward()
+    assert all(torch.isfinite(part.grad).all() for part in network.parameters())
+
+
+def test_every_parameter_gets_a_gradient_alpha_included():
+    images, sisms = group(4, dtype=torch.float32)
+    network = ICNet(SMALL)
+    iou_loss(network(images, sisms), (sisms > 0.5).float()).backward()
+    alphas = [block.alpha for block in network.blocks.values()]
+    assert len(alphas) == 3
+    assert all(alpha.grad.abs() > 0 for alpha in alphas)
+    assert all(part.grad is not None for part in network.parameters())
+
+
+def test_weights_say_how_much_each_member_weighs(model):
+    images, sisms = group(5)
+    prediction = model.predict(images, sisms)
+    assert prediction.weights.shape == (5, 5)
+    torch.testing.assert_close(prediction.weights.sum(dim=1), torch.ones(5, dtype=torch.float64))
+    assert prediction.weights.std() > 0
+
+
+def test_csa_maps_of_every_stage_can_be_looked_at(model):
+    images, sisms = group(5)
+    prediction = model.predict(images, sisms)
+    assert {stage: tuple(maps.shape) for stage, maps in prediction.csa.items()} == {
+        4: (5, 1, 8, 8),
+        5: (5, 1, 4, 4),
+        6: (5, 1, 2, 2),
+    }
+    torch.testing.assert_close(model.csa(images, sisms, stage=4), prediction.csa[4])
+    torch.testing.assert_close(prediction.maps, model(images, sisms))
+
+
+def test_the_foreground_and_background_branches_swap_with_the_sisms(model):
+    images, sisms = group(3)
+    for block, opposite in zip(
+        model.intra_cues(images, sisms).sivs, model.intra_cues(images, 1 - sisms).sivs, strict=True
+    ):
+        torch.testing.assert_close(block, opposite.flip(1))
+
+
+def test_batch_norms_that_the_branches_share_update_twice_a_training_step():
+    network = ICNet(SMALL).train()
+    network(*group(2, dtype=torch.float32))
+    block = network.blocks["5"]
+    assert block.branch.first[1].num_batches_tracked == 2
+    assert block.joined.first[1].num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("size", [32, 96, 112, 150])
+def test_other_sizes_work(size):
+    network = ICNet(Config(size=size, width=0.125, init="he")).eval()
+    with torch.inference_mode():
+        assert network(*group(2, size, torch.float32)).shape == (2, 1, size, size)
+
+
+def test_bf16_keeps_correlations_in_float32_and_stays_close_to_float32(model):
+    network = model.float()
+    images, sisms = group(4, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = network.predict(images, sisms)
+        cues = network.intra_cues(images, sisms)
+    exact = network.predict(images, sisms)
+    assert prediction.maps.dtype == prediction.weights.dtype == cues.sivs[0].dtype == torch.float32
+    assert all(maps.dtype == torch.float32 for maps in prediction.csa.values())
+    assert (prediction.maps - exact.maps).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("init", ["program", "paper", "he"])
+def test_new_layers_start_with_the_spread_that_the_config_names(init):
+    network = ICNet(Config(size=64, width=0.5, init=init))
+    weight = network.decoder.stages[0].widen[0].weight
+    he = (2 / weight[0].numel()) ** 0.5
+    spread = {"program": 0.01, "paper": 0.1, "he": he}[init]
+    assert weight.std().item() == pytest.approx(spread, rel=0.05)
+    assert all((part.bias == 0).all() for part in network.modules() if isinstance(part, torch.nn.Conv2d))
+    assert all(block.alpha == 1 for block in network.blocks.values())

@@ -1,0 +1,99 @@
+"""Table 2's variants and the choices between paper and program."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from icnet.config import Config
+from icnet.loss import iou_loss
+from icnet.model import ICNet
+
+SMALL = {"size": 64, "width": 0.125, "init": "he"}
+
+
+def group(n=4):
+    torch.manual_seed(0)
+    return torch.randn(n, 3, 64, 64), torch.rand(n, 1, 64, 64)
+
+
+@pytest.mark.parametrize("row", range(1, 8))
+def test_every_row_of_table_2_trains_a_step_and_predicts(row):
+    network = ICNet(Config.row(row, **SMALL))
+    images, sisms = group()
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    before = [part.detach().clone() for part in network.parameters()]
+    loss = iou_loss(network(images, sisms), (sisms > 0.5).float())
+    loss.backward()
+    optimiser.step()
+    assert torch.isfinite(loss)
+    assert all(not torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
+    with torch.inference_mode():
+        assert network.eval()(images, sisms).shape == (4, 1, 64, 64)
+
+
+@pytest.mark.parametrize("row", range(1, 8))
+def test_every_row_of_table_2_has_a_similar_capacity(row):
+    with torch.device("meta"):
+        count = sum(part.numel() for part in ICNet(Config.row(row)).parameters())
+    assert count == pytest.approx(18_432_068, rel=0.01)
+
+
+@pytest.mark.parametrize("row", range(1, 8))
+def test_every_row_of_table_2_predicts_a_group_in_two_passes(row):
+    network = ICNet(Config.row(row, **SMALL)).double().eval()
+    images, sisms = (part.double() for part in group(5))
+    with torch.inference_mode():
+        cues = network.intra_cues(images, sisms)
+        parts = [network(images[part], sisms[part], cues) for part in (slice(0, 2), slice(2, 5))]
+        torch.testing.assert_close(torch.cat(parts), network(images, sisms), rtol=0, atol=1e-10)
+
+
+def test_without_sisms_they_change_nothing():
+    images, sisms = group()
+    for row in range(1, 8):
+        network = ICNet(Config.row(row, **SMALL)).eval()
+        with torch.inference_mode():
+            same = torch.equal(network(images, sisms), network(images, torch.rand_like(sisms)))
+        assert same == (not network.config.sisms)
+
+
+def test_without_the_cfm_every_member_weighs_the_same_and_there_is_no_csa_map():
+    network = ICNet(Config.row(4, **SMALL)).eval()
+    with torch.inference_mode():
+        prediction = network.predict(*group(4))
+    assert prediction.csa == {}
+    torch.testing.assert_close(prediction.weights, torch.full((4, 4), 0.25))
+
+
+def test_row_7_is_the_network_itself():
+    assert Config.row(7) == Config()
+
+
+@pytest.mark.parametrize("choice", [{"alpha": "one"}, {"summed": "raw"}])
+def test_paper_and_program_are_choices(choice):
+    config = Config(**SMALL, **choice)
+    network = ICNet(config).eval()
+    learned = [key for key, _ in network.named_parameters() if key.endswith("alpha")]
+    assert len(learned) == (0 if config.alpha == "one" else 3)
+    with torch.inference_mode():
+        assert torch.isfinite(network(*group())).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"size": 16}, "size must be at least 32 px, got 16"),
+        ({"width": 0.0}, "width must be in"),
+        ({"features": "nf"}, "rearranged needs features scf"),
+        ({"fusion": "mean"}, "rearranged needs features scf"),
+    ],
+)
+def test_choices_that_contradict_each_other_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        Config(**wrong)
+
+
+def test_a_config_survives_json_types():
+    config = Config.row(5, size=96, width=0.25)
+    assert Config(**dataclasses.asdict(config)) == config
