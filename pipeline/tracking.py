@@ -60,25 +60,25 @@ class Run:
         now = int(time.time() * 1000)
         points = [Metric(name, float(value), now, step, model_id=model) for name, value in values.items()]
         for part in _parts(points, MOST_METRICS):
-            _client(self.server).log_batch(self.id, metrics=part)
+            client(self.server).log_batch(self.id, metrics=part)
 
     def curves(self, values: Mapping[str, Iterable[float]]) -> None:
         """Log curves: each value at the step of its place."""
         now = int(time.time() * 1000)
         points = [Metric(name, float(y), now, x) for name, curve in values.items() for x, y in enumerate(curve)]
         for part in _parts(points, MOST_METRICS):
-            _client(self.server).log_batch(self.id, metrics=part)
+            client(self.server).log_batch(self.id, metrics=part)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; nested ones are named as in params.yaml, `section.key`. MLflow refuses a changed value."""
         flat = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in flatten(values).items()]
         for part in _parts(flat, MOST_PARAMS):
-            _client(self.server).log_batch(self.id, params=part)
+            client(self.server).log_batch(self.id, params=part)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags; a tag set again takes the new value."""
         tags = [RunTag(name, str(value)) for name, value in values.items()]
-        _client(self.server).log_batch(self.id, tags=tags)
+        client(self.server).log_batch(self.id, tags=tags)
 
     def image(self, picture: np.ndarray, key: str, step: int = 0) -> None:
         """Log a uint8 picture [H, W, 3] or [H, W] that the UI's image grid compares across runs and steps.
@@ -87,42 +87,42 @@ class Run:
         """
         key = "".join(c if (c.isascii() and c.isalnum()) or c in "_-./ " else "_" for c in key)
         self._forget("images", f"{key.replace('/', '~')}+step+{step}+")
-        _client(self.server).log_image(self.id, picture, key=key, step=step)
+        client(self.server).log_image(self.id, picture, key=key, step=step)
 
     def table(self, rows: pd.DataFrame, file: str) -> None:
         """Log a table (`file` ends in .json) that the UI shows; one logged under the same name is replaced."""
         folder, _, name = file.rpartition("/")
         self._forget(folder, name)
-        _client(self.server).log_table(self.id, rows, file)
+        client(self.server).log_table(self.id, rows, file)
 
     def file(self, path: Path, folder: str = "") -> None:
         """Copy a file, or what a folder holds, into `folder` of the run's artifacts."""
         if path.is_dir():
-            _client(self.server).log_artifacts(self.id, str(path), folder or None)
+            client(self.server).log_artifacts(self.id, str(path), folder or None)
         else:
-            _client(self.server).log_artifact(self.id, str(path), folder or None)
+            client(self.server).log_artifact(self.id, str(path), folder or None)
 
     def fetch(self, file: str, folder: Path) -> Path | None:
         """Copy an artifact of the run into `folder`; None where the run or the file is not there."""
         try:
-            return Path(_client(self.server).download_artifacts(self.id, file, str(folder)))
+            return Path(client(self.server).download_artifacts(self.id, file, str(folder)))
         except (MlflowException, OSError):
             return None
 
     def data(self, datasets: Iterable[Data]) -> None:
         """Log dataset inputs, each with its digest."""
-        _client(self.server).log_inputs(self.id, [_input(one) for one in datasets])
+        client(self.server).log_inputs(self.id, [_input(one) for one in datasets])
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as FINISHED, FAILED or KILLED."""
-        _client(self.server).set_terminated(self.id, status)
+        client(self.server).set_terminated(self.id, status)
 
     def _forget(self, folder: str, prefix: str) -> None:
-        client = _client(self.server)
-        old = [file.path for file in client.list_artifacts(self.id, folder or None)]
+        there = client(self.server)
+        old = [file.path for file in there.list_artifacts(self.id, folder or None)]
         old = [path for path in old if path.rpartition("/")[2].startswith(prefix)]
         if old:
-            store = get_artifact_repository(client.get_run(self.id).info.artifact_uri, self.server)
+            store = get_artifact_repository(there.get_run(self.id).info.artifact_uri, self.server)
             for path in old:
                 store.delete_artifacts(path)
 
@@ -135,7 +135,7 @@ def server() -> str:
 def lock(uri: str) -> AbstractContextManager:
     """One at a time among the processes that share a local database; a server of its own needs no such lock."""
     file = uri.removeprefix("sqlite:///")
-    return nullcontext() if file == uri else FileLock(f"{file}.lock")
+    return nullcontext() if file == uri else FileLock(f"{file}.lock", is_singleton=True)
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def start(
 ) -> Iterator[Run]:
     """Open a run, or go on with the run `resume` where the server knows it; it ends as FINISHED, FAILED or KILLED."""
     run = (_find(resume) if resume else None) or _create(name)
-    _client(run.server).update_run(run.id, status="RUNNING")
+    client(run.server).update_run(run.id, status="RUNNING")
     run.tags({**_origin(), **(tags or {})})
     run.params(params or {})
     run.data(datasets)
@@ -204,35 +204,36 @@ def _home() -> Path:
 
 
 @lru_cache(maxsize=8)
-def _client(uri: str) -> MlflowClient:
+def client(uri: str) -> MlflowClient:
+    """The client of a server, whose tables exist from then on."""
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with lock(uri):  # the first to come makes the database's tables, and two at once break each other's migrations
-        client = MlflowClient(uri, uri)
-        client.search_registered_models(max_results=1)
-    return client
+        made = MlflowClient(uri, uri)
+        made.search_registered_models(max_results=1)
+    return made
 
 
 def _experiment(uri: str) -> str:
     """The experiment's id; whoever comes first makes it, also of several processes at once."""
-    client = _client(uri)
-    found = client.get_experiment_by_name(EXPERIMENT)
+    there = client(uri)
+    found = there.get_experiment_by_name(EXPERIMENT)
     if found is None:
         local = None if os.environ.get("MLFLOW_TRACKING_URI") else (_home() / "mlartifacts").as_uri()
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=local)
+            return there.create_experiment(EXPERIMENT, artifact_location=local)
         except MlflowException:
-            found = client.get_experiment_by_name(EXPERIMENT)
+            found = there.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+        there.restore_experiment(found.experiment_id)
     return found.experiment_id
 
 
 def _create(name: str) -> Run:
     uri = server()
-    return Run(_client(uri).create_run(_experiment(uri), run_name=name).info.run_id, uri)
+    return Run(client(uri).create_run(_experiment(uri), run_name=name).info.run_id, uri)
 
 
 def _standing(name: str, tag: str, value: str) -> Run:
@@ -241,7 +242,7 @@ def _standing(name: str, tag: str, value: str) -> Run:
     experiment = _experiment(uri)
     with lock(uri):
         order = ["attributes.start_time ASC"]
-        runs = _client(uri).search_runs([experiment], f"tags.`{tag}` = '{value}'", order_by=order, max_results=1)
+        runs = client(uri).search_runs([experiment], f"tags.`{tag}` = '{value}'", order_by=order, max_results=1)
         if runs:
             return Run(runs[0].info.run_id, uri)
         run = _create(name)
@@ -253,7 +254,7 @@ def _standing(name: str, tag: str, value: str) -> Run:
 def _find(run_id: str) -> Run | None:
     uri = server()
     try:
-        found = _client(uri).get_run(run_id)
+        found = client(uri).get_run(run_id)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None

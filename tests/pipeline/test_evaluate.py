@@ -107,7 +107,7 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
     inputs, run = trained
     for _ in range(2):
         evaluate.evaluate(inputs, tmp_path / "out", KNOBS)
-    client = tracking._client(run.server)
+    client = tracking.client(run.server)
     found = client.get_run(run.id)
     value = json.loads((tmp_path / "out" / "metrics.json").read_text())["icnet"]
     assert found.data.metrics["small/max_f"] == pytest.approx(value["max_f"], abs=1e-6)
@@ -124,7 +124,7 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
 def test_a_model_from_elsewhere_is_evaluated_into_a_run_that_stands_in(small, tmp_path):
     inputs = replace(small, model=benchmark.model(tmp_path / "model", run_id="a" * 32))
     evaluate.evaluate(inputs, tmp_path / "out", KNOBS)
-    found = tracking._client(tracking.server()).get_run(tracking.reopen("a" * 32).id)
+    found = tracking.client(tracking.server()).get_run(tracking.reopen("a" * 32).id)
     assert found.data.tags[tracking.RESTORED] == "a" * 32 and "small/max_f" in found.data.metrics
 
 
@@ -144,7 +144,7 @@ def test_any_folder_of_maps_is_a_row(small, tmp_path, capsys):
     ]
     said = capsys.readouterr().out
     assert "apple/0000" in said and "bear/dog" in said and "nowhere" in said
-    metrics = tracking._client(tracking.server()).get_run(tracking.method("perfect").id).data.metrics
+    metrics = tracking.client(tracking.server()).get_run(tracking.method("perfect").id).data.metrics
     assert metrics["small/max_f"] > 0.99
 
 

@@ -21,11 +21,11 @@ def place(address, tmp_path, monkeypatch):
 
 
 def read(run):
-    return tracking._client(run.server).get_run(run.id)
+    return tracking.client(run.server).get_run(run.id)
 
 
 def files(run, folder=None):
-    return [file.path for file in tracking._client(run.server).list_artifacts(run.id, folder)]
+    return [file.path for file in tracking.client(run.server).list_artifacts(run.id, folder)]
 
 
 def test_a_run_that_ends_well_is_finished_and_holds_what_was_logged():
@@ -81,7 +81,7 @@ def test_pictures_and_tables_logged_again_are_replaced():
             run.table(pd.DataFrame({"group": ["a"], "max_f": [value]}), "demo/groups.json")
         run.image(np.zeros((4, 4), np.uint8), "demo/größe", step=4)
     assert sum(name.endswith(".png") for name in files(run, "images")) == 2
-    table = tracking._client(run.server).load_table("1", "demo/groups.json", [run.id])
+    table = tracking.client(run.server).load_table("1", "demo/groups.json", [run.id])
     assert table["max_f"].tolist() == [255]
 
 
@@ -135,6 +135,6 @@ def test_several_processes_may_come_first(tmp_path, monkeypatch):
     code = "from pipeline import tracking\nwith tracking.start('first') as run: run.metrics({'x': 1.0})"
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
-    client = tracking._client(tracking.server())
+    client = tracking.client(tracking.server())
     assert len([one for one in client.search_experiments() if one.name == tracking.EXPERIMENT]) == 1
     assert len(client.search_runs([client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id])) == 3

@@ -1,0 +1,80 @@
+"""Whether a challenger is better than the champion: a paired test over groups, so that noise moves nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline import params, results, scores
+from pipeline.results import ICNET
+from pipeline.scores import Scores
+
+Board = dict[str, tuple[Scores, str]]
+"""ICNet's scores by benchmark, and the edition of the benchmark that they were made on."""
+
+
+class Criterion(params.Section):
+    """The test a challenger must pass: `metric` at `size` better by more than `margin`, on the mean over benchmarks,
+    in at least the share `confidence` of `resamples` of groups."""
+
+    metric: Literal[scores.METRICS] = "max_f"
+    size: Literal["original", "resized"] = "original"
+    margin: float = Field(0.0, ge=0)
+    confidence: float = Field(0.95, gt=0.5, le=1)
+    resamples: int = Field(2000, ge=100)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the challenger is better, and a sentence that says why."""
+
+    better: bool
+    reason: str
+
+
+def board(files: dict[str, Path], size: str) -> Board:
+    """The scores in files of sums, by benchmark; benchmarks on which nothing was scored are left out."""
+    found = {}
+    for benchmark, file in files.items():
+        sums, edition = results.read_sums(file)
+        if (ICNET, size) in sums:
+            found[benchmark] = sums[ICNET, size], edition
+    return found
+
+
+def judge(ours: Board, theirs: Board, test: Criterion, champion: str) -> Verdict:
+    """The challenger's board against that of the champion, which `champion` names."""
+    if not ours:
+        return Verdict(False, "no benchmark with masks was scored, so there is nothing to compare")
+    for benchmark, (found, edition) in ours.items():
+        if benchmark not in theirs:
+            return Verdict(False, f"{champion} was not scored on {benchmark}, so the two cannot be compared")
+        other, their_edition = theirs[benchmark]
+        same = np.array_equal(found.counts, other.counts) and found.groups == other.groups
+        if edition != their_edition or not same:
+            return Verdict(False, f"{champion} was scored on other images of {benchmark}: the two cannot be compared")
+    difference, passed = _paired(ours, theirs, test)
+    better = passed >= test.confidence
+    groups = sum(len(found.groups) for found, _ in ours.values())
+    return Verdict(
+        better,
+        f"{test.metric} at {test.size} size on {', '.join(ours)} differs by {difference:+.4f} from {champion}, for the"
+        f" better by more than {test.margin:g} in {passed:.1%} of {test.resamples} resamples of {groups} groups"
+        f" ({test.confidence:.1%} are wanted)",
+    )
+
+
+def _paired(ours: Board, theirs: Board, test: Criterion) -> tuple[float, float]:
+    """The mean difference over benchmarks, and the share of resamples in which it passes the margin."""
+    sign = -1 if test.metric == "mae" else 1
+    differences, resampled = [], []
+    for number, (benchmark, (found, _)) in enumerate(ours.items()):
+        other = theirs[benchmark][0]
+        differences.append(sign * (found.overall()[test.metric] - other.overall()[test.metric]))
+        drawn = scores.draws(len(found.groups), test.resamples, test.seed + number)
+        pair = (one.resampled(drawn)[test.metric] for one in (found, other))
+        resampled.append(sign * np.subtract(*pair))
+    return float(np.mean(differences)), float(np.mean(np.mean(resampled, axis=0) > test.margin))
