@@ -17,6 +17,16 @@ IMAGENET_MEAN = np.array(pictures.MEAN, np.float32)
 IMAGENET_STD = np.array(pictures.STD, np.float32)
 
 
+def shrink(image: np.ndarray, longest: int) -> np.ndarray:
+    """Image uint8 [H, W, 3] with its longer side at most so many px, averaged; 0 leaves it as it is."""
+    height, width = image.shape[:2]
+    share = longest / max(height, width)
+    if not 0 < share < 1:
+        return image
+    size = max(1, round(share * width)), max(1, round(share * height))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 def resize_darkening_edges(image: np.ndarray, size: int) -> np.ndarray:
     """Image float32 [H, W, 3] in 0..1 resized to a square, bilinear without anti-aliasing, zeros around it.
 

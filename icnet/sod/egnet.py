@@ -4,13 +4,17 @@ Keys are the authors'. Edge features of stage 2 guide salient-object features of
 Resizing is bilinear with align_corners=True throughout; every pool is 3 x 3 with stride 2.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from icnet.sod import conventions, network
 from icnet.sod.method import Method, Spec
+from icnet.sod.method import Options as Base
 
 LAYERS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
 """VGG-16's convolutions by channels; 0 is a pool."""
@@ -19,16 +23,23 @@ TAPS = (8, 15, 22, 29)
 """Indices in the backbone of the ReLUs after conv2_2, conv3_3, conv4_3 and conv5_3."""
 
 
+class Options(Base):
+    """longest: if not 0, larger images are seen with their longer side shrunk to it, in px, to spare memory."""
+
+    longest: int = Field(0, ge=0)
+
+
 def make(spec: Spec, device: torch.device) -> Method:
-    """EGNet at the image's own size. SodError names what a checkpoint lacks."""
-    convention = network.Convention(prepare=prepare, read=conventions.read_logit)
-    return network.make(lambda state: EGNet(), convention, spec, device)
+    """EGNet at the image's own size, unless an option says otherwise. SodError names what a checkpoint lacks."""
+    longest = spec.options(Options).longest
+    convention = network.Convention(prepare=partial(prepare, longest=longest), read=conventions.read_logit)
+    return network.make(lambda state: EGNet(), convention, spec, device, Options)
 
 
-def prepare(image: np.ndarray) -> np.ndarray:
-    """BGR in 0..255 less the mean, full size."""
-    bgr = image[..., ::-1].astype(np.float32) - np.array([104.00699, 116.66877, 122.67892], np.float32)
-    return np.ascontiguousarray(bgr.transpose(2, 0, 1))
+def prepare(image: np.ndarray, longest: int = 0) -> np.ndarray:
+    """BGR in 0..255 less the mean, full size or with its longer side at most so many px."""
+    seen = conventions.shrink(image, longest)[..., ::-1].astype(np.float32)
+    return np.ascontiguousarray((seen - np.array([104.00699, 116.66877, 122.67892], np.float32)).transpose(2, 0, 1))
 
 
 class EGNet(nn.Module):

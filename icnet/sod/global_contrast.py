@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from skimage.segmentation import felzenszwalb
 
+from icnet.sod import conventions
 from icnet.sod.method import Method, Spec, identity, one_by_one
 from icnet.sod.method import Options as Base
 
@@ -26,7 +27,7 @@ ROWS = 1024
 
 
 class Options(Base):
-    """longest: if not 0, larger images are seen with their longest side shrunk to it, in px (the authors' is 400)."""
+    """longest: if not 0, larger images are seen with their longer side shrunk to it, in px (the authors' is 400)."""
 
     longest: int = Field(0, ge=0)
 
@@ -39,14 +40,11 @@ def make(spec: Spec, device: torch.device) -> Method:
 
 
 def seen_at(longest: int, image: np.ndarray) -> np.ndarray:
-    """RC map float32 [H, W] of an image seen with its longest side at most so many px (0: as it is)."""
-    height, width = image.shape[:2]
-    share = longest / max(height, width)
-    if not 0 < share < 1:
-        return saliency(image)
-    size = max(1, round(share * width)), max(1, round(share * height))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.resize(saliency(small), (width, height), interpolation=cv2.INTER_LINEAR)
+    """RC map float32 [H, W] of an image seen with its longer side at most so many px (0: as it is)."""
+    seen = saliency(conventions.shrink(image, longest))
+    if seen.shape == image.shape[:2]:
+        return seen
+    return cv2.resize(seen, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def saliency(image: np.ndarray) -> np.ndarray:

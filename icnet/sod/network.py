@@ -1,6 +1,5 @@
 """What the networks share: their authors' checkpoints loaded by key names, and batches of images put through them."""
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icnet.sod.method import Key, Method, SodError, Spec, identity
+from icnet.sod.method import Key, Method, Options, SodError, Spec, identity
 
 Build = Callable[[Mapping[str, Tensor]], nn.Module]
 """Makes the network that a state dict belongs to, still without weights."""
@@ -32,14 +30,16 @@ class Convention:
     algorithm: int = 1
 
 
-def make(build: Build, convention: Convention, spec: Spec, device: torch.device) -> Method:
+def make(
+    build: Build, convention: Convention, spec: Spec, device: torch.device, options: type[Options] = Options
+) -> Method:
     """A network with its checkpoint as a SOD method. SodError names what is wrong with the checkpoint."""
-    spec.options()
+    given = spec.options(options)
     file = spec.weights()
     network = assemble(build, read_state(file), str(file)).to(device, memory_format=torch.channels_last)
     return Method(
         partial(detect, network, convention, device),
-        partial(identity, spec.kind, convention.algorithm, weights=file),
+        partial(identity, spec.kind, convention.algorithm, given, file),
     )
 
 
@@ -112,8 +112,10 @@ def read_state(file: Path) -> dict[str, Tensor]:
             state = safetensors.torch.load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise SodError(f"{file} cannot be read as a checkpoint: {error}") from error
+    except Exception as error:
+        # torch and safetensors answer damage with whatever the bytes provoke
+        reason = str(error).split("\n", 1)[0] or type(error).__name__
+        raise SodError(f"{file} cannot be read as a checkpoint: {reason}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]

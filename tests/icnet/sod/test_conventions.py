@@ -47,3 +47,11 @@ def test_a_constant_map_and_a_black_image_stay_finite():
     assert not conventions.read_stretched_logit(torch.ones(1, 4, 4), (5, 6)).any()
     black = conventions.square_input(np.zeros((5, 7, 3), np.uint8), 8, conventions.by_own_maximum)
     assert np.isfinite(black).all()
+
+
+def test_an_image_is_shrunk_to_its_longer_side_and_never_enlarged():
+    image = np.random.RandomState(0).randint(0, 256, (40, 60, 3)).astype(np.uint8)
+    assert conventions.shrink(image, 30).shape == (20, 30, 3)
+    assert conventions.shrink(image[:1], 30).shape == (1, 30, 3)
+    assert conventions.shrink(image, 60) is image and conventions.shrink(image, 0) is image
+    assert egnet.prepare(image, longest=30).shape == (3, 20, 30)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from icnet import images, sod
+from icnet.sod import onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -82,3 +83,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("weights")
     with pytest.raises(sod.SodError, match=r"text\.onnx' cannot be run by onnxruntime"):
         sod.make(f"onnx:{tmp_path / 'text.onnx'}")
+
+
+def test_logits_pass_the_sigmoid():
+    np.testing.assert_allclose(onnx.read(np.array([[0.0, 100.0], [0.0, -100.0]]), "logit", (2, 2))[:, 1], [1, 0])
