@@ -178,7 +178,8 @@ def scan(root: Path, dataset: Dataset, knobs: Params) -> Found:
 def make(root: Path, out: Path, dataset: Dataset, knobs: Params) -> None:
     """Make the index of a collection.
 
-    Raises CollectionError where there is no usable image, or where `strict` is set and a file was refused.
+    Later stages find the root in the receipt, as it was given. Raises CollectionError where there is no usable image,
+    or where `strict` is set and a file was refused.
     """
     began = time.perf_counter()
     found = scan(root, dataset, knobs)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import collection, index, params, tables
+from pipeline import collection, index, params, sism, tables
 from pipeline.layouts import CollectionError, Dataset, find_folders
 from tests import badfiles
 
@@ -55,6 +55,17 @@ def test_every_kind_of_bad_file_is_refused_with_its_sentence_or_kept(zoo):
         said = reasons.get(path, [])
         assert len(said) == (fate.stage == "index"), path
         assert all(fate.reason in reason for reason in said), path
+
+
+def test_what_the_index_cannot_see_is_refused_by_the_stage_that_decodes(zoo, ray_session, tmp_path):
+    folder, fates, rows, _ = zoo
+    sism.make(folder / "index", tmp_path / "samples", sism.Params(method="ones", actors=1), 32)
+    refused = {row["path"]: row["reason"] for row in tables.read_rejects(tmp_path / "samples").to_pylist()}
+    assert set(refused) == {path for path, fate in fates.items() if fate.stage == "sism"}
+    assert all(fates[path].reason in reason for path, reason in refused.items())
+    made = tables.read(tmp_path / "samples", ["group", "name"]).to_pylist()
+    kept = [rows[path] for path, fate in fates.items() if fate.kept]
+    assert {(row["group"], row["name"]) for row in made} == {(row["group"], row["name"]) for row in kept}
 
 
 def test_nothing_is_refused_or_kept_unsaid(zoo):
@@ -113,6 +124,9 @@ def test_copying_a_collection_elsewhere_keeps_its_table(tmp_path):
     root = plain(tmp_path / "c", {"cat": 2})
     shutil.copytree(root, tmp_path / "moved")
     assert make(root, tmp_path / "a") == make(tmp_path / "moved", tmp_path / "b")
+    first, second = (tables.receipt(tmp_path / out) for out in "ab")
+    assert first["content"] == second["content"]
+    assert (first["root"], second["root"]) == (str(root), str(tmp_path / "moved"))
 
 
 def test_strict_makes_any_reject_an_error_after_printing_all_of_them(tmp_path, capsys):
