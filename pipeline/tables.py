@@ -114,7 +114,7 @@ def plan(rows: pa.Table, most: float, *made_by: Any, weights: Sequence[float] | 
     groups = rows.column("group").to_pylist()
     weights = weights if weights is not None else [1.0] * len(groups)
     return [
-        Shard(number, start, stop, fingerprint(rows.slice(start, stop - start).to_pylist(), *made_by))
+        Shard(number, start, stop, fingerprint(rows.slice(start, stop - start).to_pydict(), *made_by))
         for number, (start, stop) in enumerate(_cuts(groups, weights, most))
     ]
 
@@ -148,10 +148,10 @@ def _runs(groups: list[str]) -> Iterator[tuple[int, int]]:
             start = row
 
 
-def write_atomically(table: pa.Table, file: Path) -> None:
-    """Write a Parquet file that is either whole or not there."""
+def write_atomically(table: pa.Table, file: Path, together: int = 64) -> None:
+    """Write a Parquet file that is either whole or not there; `together`: rows that are read at once."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    pq.write_table(table, temporary, compression="zstd", row_group_size=64, write_page_checksum=True)
+    pq.write_table(table, temporary, compression="zstd", row_group_size=together, write_page_checksum=True)
     with temporary.open("rb") as handle:
         os.fsync(handle.fileno())
     temporary.replace(file)
@@ -218,7 +218,7 @@ def write_whole(folder: Path, table: pa.Table, rejects: list[dict], **facts: Any
     for stranger in folder.glob("shard-*.parquet"):
         if stranger.name != shard.file:
             stranger.unlink()
-    write_atomically(table, folder / shard.file)
+    write_atomically(table, folder / shard.file, together=1 << 16)
     write_rejects(rejects, folder)
     entry = {
         "file": shard.file,
