@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from icnet import images
+from icnet import checkpoint, images, sod
 from pipeline import gate, register, registry, results, rollback, scores, tables, tracking
 from pipeline.registry import Registry
 from tests import benchmark, photographs
@@ -253,8 +253,6 @@ def test_groups_are_kept_apart_and_names_come_back(served, loaded):
 
 def test_given_sisms_take_the_place_of_its_own(served, loaded):
     _, files = served
-    from icnet import sod
-
     own = sod.make("gc")
     sisms = [images.encode(images.quantise(own(images.decode(file.read_bytes())))) for file in files]
     table = cells(files)
@@ -273,8 +271,6 @@ def test_what_is_no_photograph_is_refused_by_its_place(served, loaded, bad):
 
 def test_the_model_gives_the_maps_of_stage_predict(served, loaded):
     """Decoding, the SOD method and every resizing are those of stages sism and predict."""
-    from icnet import checkpoint, sod
-
     _, files = served
     pictures = [images.decode(file.read_bytes()) for file in files]
     network, method = checkpoint.load(Path(files[0]).parents[3] / "model9" / "model.safetensors"), sod.make("gc")
