@@ -194,7 +194,7 @@ def _places(dice: np.random.Generator, count: int, height: int, width: int) -> l
     radii = dice.uniform(0.2, 0.27, count) if count == 2 else dice.uniform(0.17, 0.22, count)
     best, most = None, -np.inf
     for _ in range(40):
-        margin = radii[:, None] * unit * 1.05
+        margin = radii[:, None] * unit * 1.15
         extent = np.array([width, height])
         spots = margin + dice.random((count, 2)) * (extent - 2 * margin)
         gaps = [np.hypot(*(spots[i] - spots[j])) / unit - radii[i] - radii[j] for i in range(count) for j in range(i)]
