@@ -4,10 +4,9 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from icnet.training import Step, Training
-from pipeline import tables
 from pipeline.tracking import Run
+
+STEP_LOSS, EPOCH_LOSS = "train/step_loss", "train/loss"
+"""Metrics of every step and of every epoch, by their numbers."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Steps:
     """Mean losses of steps since the last report, by their number since the training began; `done` of `all`."""
 
     losses: dict[int, float]
-    epoch: int
-    done: int
-    all: int
+    epoch: int = 0
+    done: int = 0
+    all: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Panel:
 class Meter:
     """What a rank counts in an epoch. Its sums travel with checkpoints, so an epoch may be resumed in the middle."""
 
-    def __init__(self, losses: Sequence[float] = (), images: int = 0, wait: float = 0.0, seconds: float = 0.0) -> None:
-        self.losses, self.images, self.wait = list(losses), images, wait
+    def __init__(self, images: int = 0, wait: float = 0.0, seconds: float = 0.0) -> None:
+        self.images, self.wait = images, wait
         self.began = time.perf_counter() - seconds
         self.fresh: list[torch.Tensor] = []
 
@@ -67,15 +68,13 @@ class Meter:
         """The steps' mean losses since the last flush; every rank calls this and gets the same numbers."""
         if not self.fresh:
             return []
-        fresh = _summed(torch.stack(self.fresh).to(device, torch.float64)) / ranks
+        means = _summed(torch.stack(self.fresh).to(device, torch.float64)) / ranks
         self.fresh.clear()
-        self.losses += (found := fresh.tolist())
-        return found
+        return means.tolist()
 
     def state(self) -> dict[str, Any]:
         """What to make an equal meter of."""
-        seconds = time.perf_counter() - self.began
-        return {"losses": self.losses, "images": self.images, "wait": self.wait, "seconds": seconds}
+        return {"images": self.images, "wait": self.wait, "seconds": time.perf_counter() - self.began}
 
     def row(self, training: Training, ranks: int) -> dict[str, float]:
         """The epoch's columns of history.csv, equal on every rank."""
@@ -84,7 +83,6 @@ class Meter:
         images, wait = _summed(sums).tolist()
         groups = training.optimiser.param_groups
         return {
-            "train_loss": sum(self.losses) / len(self.losses),
             "rate": groups[0]["lr"],
             "backbone_rate": groups[-1]["lr"],
             "images_per_s": images / seconds,
@@ -108,13 +106,12 @@ def _memory(device: torch.device) -> int:
 
 @dataclass
 class Recorder:
-    """Prints and logs reports as they come; what a resumed training repeats is logged once.
+    """Prints and logs reports as they come; what a resumed training repeats, up to `step` and `epoch`, is logged once.
 
-    `file` remembers how far the run's curves go. Where MLflow does not answer, training goes on and the reports wait.
+    Where MLflow does not answer, training goes on and the reports wait.
     """
 
     run: Run
-    file: Path
     epochs: int
     step: int = 0
     epoch: int = 0
@@ -123,7 +120,7 @@ class Recorder:
 
     def take(self, report: Steps | Epoch | Panel) -> None:
         """Print a report now, and log it with those that still wait."""
-        if isinstance(report, Epoch):
+        if isinstance(report, Epoch) and report.row["epoch"] > self.epoch:
             self._close()
             print(f"train: {line(report.row, self.epochs)}", flush=True)
         elif isinstance(report, Steps):
@@ -143,20 +140,17 @@ class Recorder:
             print(f"train: MLflow does not take reports ({error}); training goes on, they wait", file=sys.stderr)
 
     def _log(self, report: Steps | Epoch | Panel) -> None:
-        if isinstance(report, Steps):
-            for step, loss in report.losses.items():
-                if step > self.step:
-                    self.run.metrics({"train/step_loss": loss}, step)
-                    self.step = step
-        elif isinstance(report, Epoch) and report.row["epoch"] > self.epoch:
+        if isinstance(report, Panel):
+            self.run.image(report.picture, f"val/panel/{report.group}", report.epoch)
+        elif isinstance(report, Steps):
+            fresh = {step: loss for step, loss in report.losses.items() if step > self.step}
+            self.run.curves({STEP_LOSS: fresh.values()}, start=self.step + 1)
+            self.step += len(fresh)
+        elif report.row["epoch"] > self.epoch:
             row = dict(report.row)
             epoch = int(row.pop("epoch"))
             self.run.metrics({named(key): value for key, value in row.items()}, epoch)
             self.epoch = epoch
-        elif isinstance(report, Panel):
-            self.run.image(report.picture, f"val/panel/{report.group}", report.epoch)
-            return
-        tables.write_json(self.file, {"run_id": self.run.id, "step": self.step, "epoch": self.epoch})
 
     def _advance(self, report: Steps) -> None:
         if not sys.stderr.isatty() or report.done == report.all:

@@ -47,13 +47,14 @@ class Worker:
     """One rank of a training."""
 
     def __init__(self, job: Job) -> None:
-        logging.getLogger("ray.train").setLevel(logging.WARNING)
+        logging.getLogger().setLevel(logging.WARNING)  # Ray tells of every report at a level of its own
         warnings.filterwarnings("ignore", "Grad strides do not match")  # of 1x1 convolutions, which have no order
         context = ray.train.get_context()
         self.job, self.knobs = job, job.knobs
         self.rank, self.ranks = context.get_world_rank(), context.get_world_size()
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
         self.history: list[dict[str, float]] = []
+        self.losses: list[float] = []
         self.meter = Meter()
         self.training = self._begin()
         gpu = self.training.device.type == "cuda"
@@ -80,7 +81,7 @@ class Worker:
         if (last := ray.train.get_checkpoint()) is not None:
             with last.as_directory() as folder:
                 extra = begun.load(Path(folder))
-            self.history, self.meter = extra["history"], Meter(**extra["meter"])
+            self.history, self.losses, self.meter = extra["history"], extra["losses"], Meter(**extra["meter"])
         return begun
 
     def steps(self, epoch: int) -> list[list[Seat]]:
@@ -96,7 +97,13 @@ class Worker:
             yield [next(loaded).to(self.training.device) for _ in step]
 
     def run(self) -> None:
-        """Train to the end; report, validate and save as often as the params say."""
+        """Train to the end; report, validate and save as often as the params say.
+
+        It begins with what the checkpoint holds, as a driver may have died before it logged that.
+        """
+        self._tell(progress.Steps(dict(enumerate(self.losses, 1))))
+        for row in self.history:
+            self._tell(progress.Epoch(row))
         every = self.knobs.checkpoint_steps
         for step in training.run(self.training, self.knobs.epochs, self.steps, self.load, self.knobs.seed):
             self.meter.add(step)
@@ -104,19 +111,21 @@ class Worker:
             if step.ends or due or step.position % REPORT_STEPS == 0:
                 self._report(step)
             if step.ends:
-                self._end(step.epoch)
+                self._end(step)
             elif due:
                 self._save(step.epoch, UNSCORED)
 
     def _report(self, step: Step) -> None:
-        losses = self.meter.flush(self.training.device, self.ranks)
-        training.check(losses, step.epoch)
-        first = (step.epoch - 1) * step.steps + step.position - len(losses) + 1
-        self._tell(progress.Steps(dict(enumerate(losses, first)), step.epoch, step.position, step.steps))
+        fresh = self.meter.flush(self.training.device, self.ranks)
+        training.check(fresh, step.epoch)
+        first = len(self.losses) + 1
+        self.losses += fresh
+        self._tell(progress.Steps(dict(enumerate(fresh, first)), step.epoch, step.position, step.steps))
 
-    def _end(self, epoch: int) -> None:
-        knobs, last = self.knobs, epoch == self.knobs.epochs
-        row = {"epoch": epoch, **self.meter.row(self.training, self.ranks)}
+    def _end(self, step: Step) -> None:
+        knobs, epoch, last = self.knobs, step.epoch, step.epoch == self.knobs.epochs
+        loss = sum(self.losses[-step.steps :]) / step.steps
+        row = {"epoch": epoch, "train_loss": loss, **self.meter.row(self.training, self.ranks)}
         if self.validation and (last or epoch % knobs.validate_every == 0):
             row |= {f"val_{name}": value for name, value in self.validation.scores(self.training).items()}
         if self.validation and (last or epoch % knobs.panels_every == 0):
@@ -143,7 +152,7 @@ class Worker:
             ray.train.report(metrics)
             return
         with tempfile.TemporaryDirectory() as folder:
-            self.training.save(Path(folder), history=self.history, meter=self.meter.state())
+            self.training.save(Path(folder), history=self.history, losses=self.losses, meter=self.meter.state())
             ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
     def _tell(self, report: Any) -> None:

@@ -62,12 +62,16 @@ class Run:
         for part in _parts(points, MOST_METRICS):
             client(self.server).log_batch(self.id, metrics=part)
 
-    def curves(self, values: Mapping[str, Iterable[float]]) -> None:
-        """Log curves: each value at the step of its place."""
+    def curves(self, values: Mapping[str, Iterable[float]], start: int = 0) -> None:
+        """Log curves: each value at the step of its place, counted from `start`."""
         now = int(time.time() * 1000)
-        points = [Metric(name, float(y), now, x) for name, curve in values.items() for x, y in enumerate(curve)]
+        points = [Metric(name, float(y), now, x) for name, curve in values.items() for x, y in enumerate(curve, start)]
         for part in _parts(points, MOST_METRICS):
             client(self.server).log_batch(self.id, metrics=part)
+
+    def last(self, name: str) -> int:
+        """The last step that a number was logged at; 0 where it never was."""
+        return max((point.step for point in client(self.server).get_metric_history(self.id, name)), default=0)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; nested ones are named as in params.yaml, `section.key`. MLflow refuses a changed value."""

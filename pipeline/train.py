@@ -107,7 +107,8 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
                 result = _fit(Job(knobs, split, str(stored), str(first), queue), scaling, folder)
             facts = {"dataset": knobs.dataset, "fingerprint": folder.name, "run_id": recorder.run.id}
             best = write(result, first, target, facts)
-            recorder.run.tags({"best_epoch": best["epoch"]})
+            recorder.flush(patient=False)
+            recorder.run.tags({"best_epoch": int(best["epoch"])})
             recorder.run.file(target / "history.csv")
     shutil.rmtree(folder)
     summary.tell(
@@ -239,8 +240,8 @@ def write(result: ray.train.Result, first: Path, target: Path, facts: dict[str, 
 @contextmanager
 def _recorder(knobs: Params, network: Network, split: Split, samples: Path, folder: Path) -> Iterator[Recorder]:
     """The recorder of the training's one MLflow run: a new one, or that of the training that was stopped."""
-    file = folder / "recorder.json"
-    known = json.loads(file.read_text()) if file.is_file() else {}
+    file = folder / "mlflow.json"
+    known = json.loads(file.read_text())["run_id"] if file.is_file() else None
     digest = tables.fingerprint(tables.receipt(samples)["shards"])
     used = [("training", split.train), ("validation", split.validation)]
     opened = tracking.start(
@@ -253,12 +254,12 @@ def _recorder(knobs: Params, network: Network, split: Split, samples: Path, fold
             tracking.Data(knobs.dataset, str(samples), digest, use, sum(map(len, groups.values())), len(groups))
             for use, groups in used
         ],
-        resume=known.get("run_id"),
+        resume=known,
         system_metrics=True,
     )
     with opened as run:
-        tables.write_json(file, {"step": 0, "epoch": 0, **known, "run_id": run.id})
-        yield Recorder(run, file, knobs.epochs, known.get("step", 0), known.get("epoch", 0))
+        tables.write_json(file, {"run_id": run.id})
+        yield Recorder(run, knobs.epochs, run.last(progress.STEP_LOSS), run.last(progress.EPOCH_LOSS))
 
 
 def main(samples: Path, model: Path) -> None:
