@@ -190,7 +190,7 @@ def test_void_pixels_are_left_out_at_both_sizes(tmp_path):
 
 def test_the_main_reads_its_section(small, tmp_path):
     (tmp_path / "params.yaml").write_text("evaluate: {resamples: 10, panels: 0}\n")
-    evaluate.main(small.root, small.index, small.samples, small.maps, small.model, tmp_path / "out", "named")
+    evaluate.main(small.index, small.samples, small.maps, small.model, tmp_path / "out", "named")
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 14
     assert [file.name for file in (tmp_path / "out" / "panels").iterdir()] == ["overview.png"]
 

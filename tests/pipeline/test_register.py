@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -310,7 +311,9 @@ def test_the_model_loads_where_the_repository_is_not(served, loaded, clean, tmp_
 @pytest.mark.slow
 def test_the_served_model_answers_over_http(served, loaded, clean, tmp_path):
     uri, files = served
-    port = "5973"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     command = [str(clean), "-m", "mlflow", "models", "serve", "-m", uri, "-p", port, "--env-manager", "local"]
     path = f"{clean.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     server = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": "", "PATH": path})
