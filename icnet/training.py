@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -207,8 +208,15 @@ def load_best(model: nn.Module, folder: Path) -> None:
 
 
 def extra(folder: Path) -> dict[str, Any]:
-    """What was given to `Training.save` as `extra`."""
-    return torch.load(folder / STATE, map_location="cpu", weights_only=True)["extra"]
+    """What was given to `Training.save` as `extra`. Raises OSError or RuntimeError where a file was cut off."""
+    state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    for file in [MODEL, *([AVERAGED] if "averaged" in state else [])]:
+        try:
+            with safe_open(folder / file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise RuntimeError(f"{folder / file} is cut off: {error}") from error
+    return state["extra"]
 
 
 def run(

@@ -52,15 +52,17 @@ class Worker:
         context = ray.train.get_context()
         self.job, self.knobs = job, job.knobs
         self.rank, self.ranks = context.get_world_rank(), context.get_world_size()
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
+        cores = max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size())
+        torch.set_num_threads(cores)
         self.history: list[dict[str, float]] = []
         self.losses: list[float] = []
         self.meter = Meter()
         self.training = self._begin()
         gpu = self.training.device.type == "cuda"
         self.loader = Loader(batches.open_map(Path(job.samples)), job.knobs.seed, job.knobs.flip, pin=gpu)
+        self.threads = job.knobs.loaders or (min(8, cores) if gpu else 1)
         held = job.split.validation
-        self.validation = Validation(held, self.loader, self.ranks, self.rank, job.knobs.loaders) if held else None
+        self.validation = Validation(held, self.loader, self.ranks, self.rank, self.threads) if held else None
 
     def _begin(self) -> Training:
         """The training as it starts, or as its last checkpoint left it."""
@@ -92,7 +94,7 @@ class Worker:
     def load(self, epoch: int, steps: Sequence[list[Seat]]) -> Iterator[list[Batch]]:
         """The batches of each step, decoded ahead, on the training's device."""
         seats = [seat for step in steps for seat in step]
-        loaded = batches.ahead(lambda seat: self.loader.seat(seat, epoch), seats, self.knobs.loaders)
+        loaded = batches.ahead(lambda seat: self.loader.seat(seat, epoch), seats, self.threads)
         for step in steps:
             yield [next(loaded).to(self.training.device) for _ in step]
 

@@ -5,7 +5,6 @@ Killed at any moment, of a worker or as a whole, it goes on from its last checkp
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,8 +17,7 @@ import pandas as pd
 import ray.train
 import torch
 from pydantic import Field, create_model
-from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train import ScalingConfig
 
 import icnet
 from icnet import backbone, checkpoint, training
@@ -27,8 +25,9 @@ from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import batches, cluster, command, params, progress, summary, tables, tracking
 from pipeline.batches import Split
+from pipeline.fit import SNAPSHOT, TrainError, fit, machines
 from pipeline.progress import Recorder
-from pipeline.rank import Job, work
+from pipeline.rank import Job
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -63,7 +62,7 @@ class Params(params.Section):
     workers: Count | None = None
     gpus: bool | None = None
 
-    loaders: Count = 2
+    loaders: Count | None = None
     validate_every: Count = 1
     panels_every: Count = 10
     checkpoint_every: Count = 1
@@ -83,10 +82,6 @@ Network = create_model(
 )
 
 
-class TrainError(ValueError):
-    """A training that cannot start or that broke off; the message says why and what to do."""
-
-
 def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
     """Train, or go on with a training of the same params and inputs that was stopped.
 
@@ -101,10 +96,10 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
     split = batches.split(batches.memory_map(samples, stored), knobs.validation, knobs.seed)
     with cluster.connect():
         scaling = machines(knobs)
-        announce(split, scaling, resumed=(folder / "checkpoint_manager_snapshot.json").is_file())
+        announce(split, scaling, resumed=(folder / SNAPSHOT).is_file())
         with _recorder(knobs, network, split, samples, folder) as recorder:
             with progress.following(recorder) as queue:
-                result = _fit(Job(knobs, split, str(stored), str(first), queue), scaling, folder)
+                result = fit(Job(knobs, split, str(stored), str(first), queue), scaling, folder)
             facts = {"dataset": knobs.dataset, "fingerprint": folder.name, "run_id": recorder.run.id}
             best = write(result, first, target, facts)
             recorder.flush(patient=False)
@@ -171,52 +166,6 @@ def begin(knobs: Params, network: Network) -> ICNet:
             " file that holds it, or null to train from scratch"
         ) from error
     return model
-
-
-def machines(knobs: Params) -> ScalingConfig:
-    """Workers and GPUs. Raises TrainError where the cluster lacks what is asked for: Ray would wait for ever."""
-    there = cluster.gpus()
-    gpus = there > 0 if knobs.gpus is None else knobs.gpus
-    workers = knobs.workers or (max(there, 1) if gpus else 1)
-    if gpus and workers > there:
-        raise TrainError(f"train: {workers} GPUs are asked for (workers, gpus), the cluster has {there}")
-    if workers > cluster.cores():
-        raise TrainError(f"train.workers: {workers} are asked for, the cluster has {cluster.cores()} CPU slots")
-    if knobs.batch_norm == "sync" and not gpus:
-        raise TrainError("train.batch_norm: torch can synchronise batch norm on GPUs only; here it is per_rank")
-    return ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, "GPU": int(gpus)})
-
-
-class _Trainer(TorchTrainer):
-    """Ray's trainer without the actor that watches placement groups through the dashboard, which a local Ray lacks."""
-
-    def _create_default_callbacks(self) -> list[Any]:
-        watched = bool(os.environ.get("RAY_ADDRESS"))
-        callbacks = super()._create_default_callbacks()
-        return [one for one in callbacks if watched or type(one).__name__ != "PlacementGroupCleanerCallback"]
-
-
-def _fit(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Result:
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    if not os.environ.get("RAY_ADDRESS"):  # nobody takes this machine away with a notice
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    trainer = _Trainer(
-        work,
-        train_loop_config={"job": job},
-        scaling_config=scaling,
-        run_config=RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            failure_config=FailureConfig(max_failures=job.knobs.retries),
-            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
-            logging_config=LoggingConfig(log_level="WARNING"),
-        ),
-    )
-    try:
-        return trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        causes = getattr(error, "worker_failures", {0: error})
-        raise TrainError(f"training broke off: {next(iter(causes.values()))}") from error
 
 
 def write(result: ray.train.Result, first: Path, target: Path, facts: dict[str, Any]) -> dict[str, float]:

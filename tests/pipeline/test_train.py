@@ -2,9 +2,9 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,16 +16,20 @@ import torch
 import yaml
 from mlflow.tracking import MlflowClient
 from PIL import Image, ImageDraw
+from ray.train import CheckpointConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
+from ray.train.v2._internal.execution.storage import StorageContext
 
 from icnet import checkpoint, images, training
 from icnet.training import Training
 from pipeline import batches, progress, tables, tracking
 from pipeline.batches import Loader
+from pipeline.fit import SNAPSHOT, TrainError, machines, mend
 from pipeline.params import ParamsError, parse
 from pipeline.progress import Epoch, Recorder, Steps
 from pipeline.rank import Job, Worker
-from pipeline.train import Network, Params, TrainError, begin, fingerprint, machines, train
+from pipeline.train import Network, Params, begin, fingerprint, train
 
 SIDE = 32
 KNOBS = {"dataset": "toys", "epochs": 2, "batch_size": 4, "rate": 1e-3, "gpus": False, "validation": ["hexagon"]}
@@ -219,82 +223,121 @@ def test_an_epoch_reads_as_one_line():
     assert progress.line(row(60), 60) == "epoch 60/60  loss 0.0167  2.0 images/s"
 
 
-@pytest.fixture
-def stage(samples, tmp_path):
-    """The stage in a folder of its own, as a process: two ranks, twelve epochs, a checkpoint every two steps."""
-
-    class Stage:
-        def __init__(self, name):
-            self.folder = tmp_path / name
-            self.folder.mkdir()
-            knobs = KNOBS | {"epochs": 12, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9}
-            content = {"train": knobs, "model": NETWORK}
-            (self.folder / "params.yaml").write_text(yaml.safe_dump(content))
-            uri = f"sqlite:///{self.folder / 'mlflow.db'}"
-            self.client, self.environment = MlflowClient(uri, uri), {**os.environ, "MLFLOW_TRACKING_URI": uri}
-            self.environment.pop("RAY_ADDRESS", None)
-
-        def start(self):
-            command = [sys.executable, "-m", "pipeline.train", str(samples), "data/model"]
-            return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True)
-
-        def wait_for(self, process, epoch):
-            """Read what the process says until it tells of that epoch."""
-            for line in process.stdout:
-                if line.startswith(f"train: epoch {epoch}/"):
-                    return
-            raise AssertionError(f"the stage ended with {process.wait()} before epoch {epoch}")
-
-        def results(self):
-            history = pd.read_csv(self.folder / "data" / "model" / "history.csv")
-            facts = json.loads((self.folder / "data" / "model" / "run.json").read_text())
-            experiment = self.client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
-            assert [run.info.run_id for run in self.client.search_runs([experiment])] == [facts["run_id"]]
-            assert self.client.get_run(facts["run_id"]).info.status == "FINISHED"
-            steps = curve(self.client, facts["run_id"], "train/step_loss")
-            weights = checkpoint.load(self.folder / "data" / "model" / "model.safetensors").state_dict()
-            exact = ["epoch", "train_loss", "rate", *(name for name in history if name.startswith("val_"))]
-            return history[exact], steps, weights
-
-    return Stage
+def test_a_training_that_breaks_off_says_why_and_marks_its_run(samples, tmp_path, ray_session, mlflow_here):
+    knobs = Params(**KNOBS | {"rate": 1e30, "retries": 0})
+    with pytest.raises(TrainError, match=r"broke off \(.*loss is not finite any more in epoch"):
+        train(samples, tmp_path / "model", knobs, Network(**NETWORK))
+    (known,) = (tmp_path / "work" / "train").glob("*/mlflow.json")
+    run = mlflow_here.get_run(json.loads(known.read_text())["run_id"])
+    assert run.info.status == "FAILED"
+    assert not (tmp_path / "model").exists()
 
 
-def ranks_below(process):
-    """Ray Train's workers among the processes that `process` started."""
-    found = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "RayTrainWorker" in child.name() or any("RayTrainWorker" in part for part in child.cmdline())
-    ]
-    return sorted(found, key=lambda child: child.pid)
+def saved(folder, name, score):
+    """A checkpoint as a rank saves it."""
+    (folder / name).mkdir()
+    model = torch.nn.Linear(1, 1)
+    optimiser = training.optimiser(model)
+    begun = Training(model, optimiser, training.schedule(optimiser), ema=0.9)
+    begun.save(folder / name, metrics={"epoch": 1, "score": score})
+
+
+def test_a_list_of_checkpoints_that_a_kill_tore_is_written_anew(tmp_path):
+    storage = StorageContext(tmp_path.parent, tmp_path.name)
+    kept = CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score")
+    for name, score in (("checkpoint_1", 0.7), ("checkpoint_2", 0.4), ("checkpoint_3", 0.6), ("checkpoint_4", 0.9)):
+        saved(tmp_path, name, score)
+    weights = tmp_path / "checkpoint_4" / training.AVERAGED
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (tmp_path / SNAPSHOT).write_text('{"ray_version": "2.6')
+    mend(tmp_path)
+    listed = CheckpointManager(kept, storage)
+    assert Path(listed.latest_checkpoint_result.checkpoint.path).name == "checkpoint_3"
+    assert Path(listed.best_checkpoint_results[-1].checkpoint.path).name == "checkpoint_1"
+    written = (tmp_path / SNAPSHOT).read_bytes()
+    mend(tmp_path)
+    assert (tmp_path / SNAPSHOT).read_bytes() == written
+
+
+class Stage:
+    """The stage as a process in a folder of its own: two ranks, eight epochs, a checkpoint every two steps."""
+
+    def __init__(self, folder, samples):
+        self.folder, self.samples = folder, samples
+        knobs = KNOBS | {"epochs": 8, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": knobs, "model": NETWORK}))
+        uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.client, self.environment = MlflowClient(uri, uri), {**os.environ, "MLFLOW_TRACKING_URI": uri}
+        self.environment.pop("RAY_ADDRESS", None)
+
+    def start(self):
+        command = [sys.executable, "-m", "pipeline.train", str(self.samples), "data/model"]
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True)
+
+    def wait_for(self, process, epoch):
+        """Read what the process says until it tells of that epoch."""
+        for line in process.stdout:
+            if line.startswith(f"train: epoch {epoch}/"):
+                return
+        raise AssertionError(f"the stage ended with {process.wait()} before epoch {epoch}")
+
+    def results(self):
+        history = pd.read_csv(self.folder / "data" / "model" / "history.csv")
+        facts = json.loads((self.folder / "data" / "model" / "run.json").read_text())
+        experiment = self.client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+        assert [run.info.run_id for run in self.client.search_runs([experiment])] == [facts["run_id"]]
+        assert self.client.get_run(facts["run_id"]).info.status == "FINISHED"
+        steps = curve(self.client, facts["run_id"], "train/step_loss")
+        weights = checkpoint.load(self.folder / "data" / "model" / "model.safetensors").state_dict()
+        exact = ["epoch", "train_loss", "rate", *(name for name in history if name.startswith("val_"))]
+        return history[exact], steps, weights
+
+
+def same(found, expected):
+    """Compare the results of two stages to the last bit."""
+    pd.testing.assert_frame_equal(found[0], expected[0], check_exact=True)
+    assert found[1] == expected[1]
+    assert all(torch.equal(found[2][name], tensor) for name, tensor in expected[2].items())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(samples, tmp_path_factory):
+    """The results of a stage that nobody disturbed."""
+    stage = Stage(tmp_path_factory.mktemp("undisturbed"), samples)
+    process = stage.start()
+    process.communicate(timeout=500)
+    assert process.returncode == 0
+    return stage.results()
 
 
 @pytest.mark.slow
-def test_a_training_ends_the_same_after_its_rank_or_its_driver_was_killed(stage):
-    undisturbed, ranked, driven = stage("undisturbed"), stage("ranked"), stage("driven")
-    process = undisturbed.start()
-    assert process.wait(500) == 0
+@pytest.mark.timeout(1200)
+def test_a_training_goes_on_by_itself_and_to_the_same_end_when_a_rank_is_killed(samples, tmp_path, undisturbed):
+    stage = Stage(tmp_path, samples)
+    process = stage.start()
+    stage.wait_for(process, 3)
+    below = psutil.Process(process.pid).children(recursive=True)
+    ranks = [child for child in below if "RayTrainWorker" in " ".join(child.cmdline())]
+    assert len(ranks) == 2
+    ranks[0].kill()
+    process.communicate(timeout=600)
+    assert process.returncode == 0
+    same(stage.results(), undisturbed)
 
-    process = ranked.start()
-    ranked.wait_for(process, 3)
-    ranks_below(process)[0].kill()
-    assert process.wait(500) == 0
 
-    process = driven.start()
-    driven.wait_for(process, 4)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGKILL)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_training_goes_on_to_the_same_end_when_its_driver_was_killed_and_is_run_again(samples, tmp_path, undisturbed):
+    stage = Stage(tmp_path, samples)
+    process = stage.start()
+    stage.wait_for(process, 4)
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
-    psutil.wait_procs(children, timeout=60)
-    process = driven.start()
-    said, _ = process.communicate(timeout=500)
+    psutil.wait_procs(below, timeout=60)
+    process = stage.start()
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert "goes on from the last checkpoint" in said
-    assert "epoch 1/12" not in said
-
-    history, steps, weights = undisturbed.results()
-    for other in (ranked, driven):
-        found = other.results()
-        pd.testing.assert_frame_equal(found[0], history, check_exact=True)
-        assert found[1] == steps
-        assert all(torch.equal(found[2][name], tensor) for name, tensor in weights.items())
+    assert "epoch 1/8" not in said
+    same(stage.results(), undisturbed)
