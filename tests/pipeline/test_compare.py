@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from icnet import images
+from pipeline import compare, folders, scores
+from tests import benchmark, photographs
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Folders of maps and of masks of the same five images."""
+    root = photographs.write(tmp_path / "root", {"apple": 3, "bear": 2})
+    for seed, file in enumerate(sorted(root.glob("masks/*/*.png"))):
+        (tmp_path / "maps" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        found = benchmark.blurred(np.asarray(Image.open(file)), seed, 0.5)
+        Image.fromarray(found).save(tmp_path / "maps" / file.parent.name / file.name)
+    return tmp_path / "maps", root / "masks"
+
+
+def by_hand(maps, masks, size):
+    scored = []
+    for file in masks.glob("*/*.png"):
+        found, mask = (np.asarray(Image.open(root / file.parent.name / file.name)) for root in (maps, masks))
+        scored.append(((file.parent.name, file.stem), scores.score_at(found, mask, size=size)))
+    return scores.Scores.of(scored).overall()
+
+
+@pytest.mark.parametrize("size", [None, 32])
+def test_folders_are_scored_as_their_maps_are(pair, size):
+    found = compare.compare(*pair, size=size)
+    assert found.scores.overall() == by_hand(*pair, size and (size, size))
+    assert found.sentences() == []
+    assert json.loads(json.dumps(found.content()))["images"] == 5
+
+
+def test_what_is_left_out_is_named(pair):
+    maps, masks = pair
+    (maps / "apple" / "0000.png").rename(maps / "apple" / "other.png")
+    (maps / "bear" / "0001.png").write_bytes(b"broken")
+    found = compare.compare(maps, masks)
+    assert found.missing == [("apple", "0000")] and found.extra == [("apple", "other")]
+    assert list(found.unusable) == [("bear", "0001")] and found.scores.images == 3
+    said = " ".join(found.sentences())
+    assert "apple/0000" in said and "apple/other" in said and "bear/0001" in said
+
+
+def test_void_pixels_are_left_out(pair, tmp_path):
+    maps, masks = pair
+    for file in masks.glob("*/*.png"):
+        (tmp_path / "void" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        void = np.full(images.size(file), 255, np.uint8)
+        Image.fromarray(void).save(tmp_path / "void" / file.parent.name / file.name)
+    assert compare.compare(maps, masks, tmp_path / "void").scores.overall()["mae"] == 0
+
+
+def test_a_folder_that_is_not_there_is_named(pair, tmp_path):
+    with pytest.raises(folders.FolderError, match="nowhere"):
+        compare.compare(tmp_path / "nowhere", pair[1])
