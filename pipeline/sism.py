@@ -70,7 +70,7 @@ class Detect:
 
     def __init__(self, spec: str, folder: str, size: int, batch: int) -> None:
         torch.set_num_threads(1)
-        self.method = sod.make(spec, str(cluster.device()))
+        self.method = sod.make(spec, cluster.device())
         self.folder, self.size, self.batch = Path(folder), size, batch
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -136,10 +136,9 @@ def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
     Raises TableError where the index is unfinished, or where `strict` is set and an image was refused, and SodError
     where the method cannot be made.
     """
-    spec = _absolute(knobs.method)
-    method = sod.make(spec)
+    spec = sod.absolute(knobs.method)
     table = tables.read(index)
-    shards = plan(table, knobs, size, method.identity)
+    shards = plan(table, knobs, size, sod.make(spec).identity)
     missing = tables.begin(samples, shards)
     seconds = 0.0
     if missing:
@@ -147,7 +146,7 @@ def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
             root = Path(tables.receipt(index)["root"]).resolve()
             read = Read(str(root), ray.put(table), size)
             arguments = {"spec": spec, "folder": str(samples.resolve()), "size": size, "batch": knobs.batch}
-            pool = stream.actors(knobs.actors, knobs.gpus, method.gpu)
+            pool = stream.actors(knobs.actors, knobs.gpus, sod.uses_gpu(spec))
             seconds = stream.run(missing, read.__call__, Detect, arguments, pool, f"SISMs by {knobs.method}")
     counts = tables.finish(samples, shards, tables.SAMPLES, stage="sism", method=knobs.method, size=size)
     made = sum(map(len, missing))
@@ -162,13 +161,6 @@ def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
         raise tables.TableError(
             f"{counts.rejects} images were refused and sism.strict is set: see {samples}/rejects.parquet"
         )
-
-
-def _absolute(spec: str) -> str:
-    """The same method from any working folder: Ray's workers do not share this one."""
-    kind, colon, rest = spec.partition(":")
-    file, mark, options = rest.partition("?")
-    return f"{kind}{colon}{Path(file).resolve()}{mark}{options}" if file else spec
 
 
 def main(index: Path, samples: Path) -> None:

@@ -22,11 +22,8 @@ KEY = [("group", pa.string()), ("name", pa.string())]
 INDEX = pa.schema(
     [
         *KEY,
-        ("image", pa.string()),
-        ("mask", pa.string()),
-        ("void", pa.string()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
+        *((name, pa.string()) for name in ("image", "mask", "void")),
+        *((name, pa.int32()) for name in ("height", "width")),
         ("bytes", pa.int64()),
         ("digest", pa.string()),
     ]
@@ -34,25 +31,14 @@ INDEX = pa.schema(
 """One image a row. `image`, `mask`, `void`: paths below the collection's root; height, width in px, upright;
 `digest`: BLAKE2 of the bytes of image, mask and void, so that a changed file changes its row."""
 
-REJECTS = pa.schema(
-    [
-        ("path", pa.string()),
-        ("group", pa.string()),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("error", pa.string()),
-    ]
-)
+REJECTS = pa.schema([(name, pa.string()) for name in ("path", "group", "stage", "reason", "error")])
 """One bad file a row: where it is, which stage refused it, one sentence why, the exception's class."""
 
 SAMPLES = pa.schema(
     [
         *KEY,
-        ("image", pa.binary()),
-        ("sism", pa.binary()),
-        ("mask", pa.binary()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
+        *((name, pa.binary()) for name in ("image", "sism", "mask")),
+        *((name, pa.int32()) for name in ("height", "width")),
         ("digest", pa.string()),
     ]
 )
@@ -63,10 +49,7 @@ MAPS = pa.schema(
     [
         *KEY,
         ("map", pa.binary()),
-        ("weight", pa.float32()),
-        ("area", pa.float32()),
-        ("agreement", pa.float32()),
-        ("saliency", pa.float32()),
+        *((name, pa.float32()) for name in ("weight", "area", "agreement", "saliency")),
     ]
 )
 """One image a row. `map`: co-saliency map, gray PNG at the image's original size; `weight`: how much the CSA maps of
