@@ -3,24 +3,21 @@
 Speed: images/s of the stage on all cores, start-up apart, against a plain loop over the same files in one process on
 one core times the cores. Memory: what the stage's processes hold at their peak for N and for 10 N images.
 
-    python benchmarks/sism.py speed data/demo/train --method gc --images 400
-    python benchmarks/sism.py memory data/demo/train --method ones --images 2000
+    python -m benchmarks.sism speed data/demo/train --method gc --images 400
+    python -m benchmarks.sism memory data/demo/train --method ones --images 2000
 """
 
 import os
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import pyarrow as pa
 import torch
 import typer
 
+from benchmarks import processes
 from icnet import images, sod
 from pipeline import tables
 
@@ -72,31 +69,11 @@ def loop(root: Path, index: Path, method: str) -> float:
 
 def stage(index: Path, samples: Path, method: str, shard: int) -> tuple[float, int]:
     """Seconds of the stage in a process of its own, and the bytes that its processes held at their peak."""
-    code = (
+    return processes.run(
         "from pathlib import Path; from pipeline import sism; "
         f"knobs = sism.Params(method={method!r}, shard={shard}); "
         f"sism.make(Path({str(index)!r}), Path({str(samples)!r}), knobs, {SIZE})"
     )
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = [0]
-    watcher = threading.Thread(target=_watch, args=(process, peak), daemon=True)
-    watcher.start()
-    if process.wait():
-        raise SystemExit("the stage failed")
-    return time.perf_counter() - began, peak[0]
-
-
-def _watch(process: subprocess.Popen, peak: list[int]) -> None:
-    while process.poll() is None:
-        held = 0
-        for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
-            try:
-                held += member.memory_full_info().pss
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        peak[0] = max(peak[0], held)
-        time.sleep(0.5)
 
 
 @app.command()

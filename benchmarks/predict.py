@@ -1,0 +1,127 @@
+"""Speed and memory of stage predict.
+
+Speed: images/s of the stage on all cores, start-up apart, against the bare forward pass of the same network on the
+same arrays, one thread, times the cores. Growth: time and memory for one group of 10, 100, 1000 ... images.
+
+    python -m benchmarks.predict speed --images 160
+    python -m benchmarks.predict growth --size 112 --width 0.25 --most 10000
+"""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import torch
+import typer
+
+from benchmarks import processes
+from icnet import checkpoint, images
+from icnet.config import Config
+from icnet.model import ICNet
+from pipeline import tables
+
+app = typer.Typer(add_completion=False)
+Size = Annotated[int, typer.Option(help="px")]
+Width = Annotated[float, typer.Option(help="multiplier of channels")]
+
+
+def samples(folder: Path, groups: dict[str, int], size: int) -> Path:
+    """A samples table of noisy pictures at original sizes of 300 x 400 px, the same few again and again."""
+    random = np.random.default_rng(0)
+    pictures = [images.encode(random.integers(0, 255, (size, size, 3), np.uint8)) for _ in range(8)]
+    sisms = [images.encode(random.integers(0, 255, (size, size), np.uint8)) for _ in range(8)]
+    rows = [
+        {
+            "group": group,
+            "name": f"{number:06d}",
+            "image": pictures[number % 8],
+            "sism": sisms[number % 8],
+            "height": 300,
+            "width": 400,
+            "digest": f"{group}{number}",
+        }
+        for group, count in groups.items()
+        for number in range(count)
+    ]
+    tables.write_whole(folder, pa.Table.from_pylist(rows, schema=tables.SAMPLES), [], size=size, count=len(rows))
+    return folder
+
+
+def weights(folder: Path, size: int, width: float) -> Path:
+    """A file of random weights."""
+    torch.manual_seed(0)
+    checkpoint.save(ICNet(Config(size=size, width=width, init="he")), folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def stage(table: Path, model: Path, out: Path, batch: int) -> tuple[float, int]:
+    """Seconds of the stage in a process of its own, and the bytes that its processes held at their peak."""
+    return processes.run(
+        "from pathlib import Path; from pipeline import predict; "
+        f"predict.make(Path({str(table)!r}), Path({str(model)!r}), Path({str(out)!r}), Path({str(out) + '-work'!r}), "
+        f"predict.Params(batch={batch}, shard=40))"
+    )
+
+
+def forward(model: Path, size: int, group: int, batch: int) -> float:
+    """Seconds an image of the bare forward pass on one thread."""
+    torch.set_num_threads(1)
+    network = checkpoint.load(model)
+    network.chunk = batch
+    inputs = torch.randn(group, 3, size, size), torch.rand(group, 1, size, size)
+    with torch.inference_mode():
+        network(*inputs)
+        began = time.perf_counter()
+        network(*inputs)
+    return (time.perf_counter() - began) / group
+
+
+@app.command()
+def speed(
+    count: Annotated[int, typer.Option("--images")] = 160,
+    group: Annotated[int, typer.Option(help="images in a group")] = 10,
+    size: Size = 224,
+    width: Width = 1.0,
+    batch: Annotated[int, typer.Option()] = 8,
+) -> None:
+    """Images/s of the stage against the bare forward pass times the cores."""
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        model, sizes, seconds = weights(place, size, width), (count // 4, count), []
+        bare = forward(model, size, group, batch)
+        for total in sizes:
+            table = samples(place / f"samples{total}", {f"g{n:05d}": group for n in range(total // group)}, size)
+            seconds.append(stage(table, model, place / f"maps{total}", batch)[0])
+        bare = (bare + forward(model, size, group, batch)) / 2
+    each = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
+    print(f"{size} px, width {width}, groups of {group}, batch {batch}, {cores} cores, {count} images")
+    print(f"bare forward {1 / bare:8.2f} images/s a core, {cores / bare:8.2f} on {cores}")
+    print(f"stage        {1 / each:8.2f} images/s, start-up {seconds[0] - sizes[0] * each:.1f} s apart")
+    print(f"ratio        {bare / each / cores:8.2f}")
+
+
+@app.command()
+def growth(
+    size: Size = 112,
+    width: Width = 0.25,
+    batch: Annotated[int, typer.Option()] = 8,
+    most: Annotated[int, typer.Option(help="images in the largest group")] = 10000,
+) -> None:
+    """Time and memory of the stage for one group of 10, 100 ... `most` images."""
+    with tempfile.TemporaryDirectory() as folder:
+        place, group = Path(folder), 10
+        model = weights(place, size, width)
+        while group <= most:
+            table = samples(place / f"samples{group}", {"one": group}, size)
+            seconds, peak = stage(table, model, place / f"maps{group}", batch)
+            print(f"a group of {group:6d}: {seconds:7.1f} s, {peak / 1e6:6.0f} MB at the peak", flush=True)
+            group *= 10
+
+
+if __name__ == "__main__":
+    app()

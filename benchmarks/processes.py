@@ -1,0 +1,40 @@
+"""A stage in a process of its own: how long it took, and what all its processes held at their peak."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+
+
+def run(code: str) -> tuple[float, int]:
+    """Run Python code; returns seconds and the peak of proportional memory, in bytes, of it and its children.
+
+    Raises SystemExit with its last words where it fails.
+    """
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    peak = [0]
+    threading.Thread(target=_watch, args=(process, peak), daemon=True).start()
+    words = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(words.decode()[-2000:])
+    return time.perf_counter() - began, peak[0]
+
+
+def _watch(process: subprocess.Popen, peak: list[int]) -> None:
+    while process.poll() is None:
+        try:
+            members = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        peak[0] = max(peak[0], sum(map(_held, members)))
+        time.sleep(0.5)
+
+
+def _held(member: psutil.Process) -> int:
+    try:
+        return member.memory_full_info().pss
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
