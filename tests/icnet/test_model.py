@@ -158,3 +158,35 @@ def test_new_layers_start_with_the_spread_that_the_config_names(init):
     assert weight.std().item() == pytest.approx(spread, rel=0.05)
     assert all((part.bias == 0).all() for part in network.modules() if isinstance(part, torch.nn.Conv2d))
     assert all(block.alpha == 1 for block in network.blocks.values())
+
+
+def test_the_copy_for_inference_gives_the_same_maps_without_batch_norms(model):
+    images, sisms = group(5)
+    fast = model.for_inference(torch.float64)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fast.modules())
+    torch.testing.assert_close(fast(images, sisms), model(images, sisms), rtol=0, atol=1e-10)
+    assert any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules())
+
+
+def test_the_copy_for_inference_in_bf16_keeps_its_cues_in_float32(model):
+    images, sisms = group(5, dtype=torch.float32)
+    exact = model.float().predict(images, sisms)
+    fast = model.for_inference(torch.bfloat16)
+    prediction = fast.predict(images, sisms, fast.intra_cues(images, sisms))
+    assert prediction.maps.dtype == prediction.weights.dtype == prediction.csa[5].dtype == torch.float32
+    assert (prediction.maps - exact.maps).abs().mean() < 0.02
+
+
+@pytest.mark.slow
+def test_a_compiled_network_serves_groups_of_any_size_from_one_compilation(model):
+    torch._dynamo.reset()
+    fast = model.float().for_inference()
+    exact = model.for_inference()
+    fast.compile()
+    graphs = set()
+    for n in (5, 1, 2, 3, 7, 12):
+        images, sisms = group(n, dtype=torch.float32)
+        with torch.inference_mode():
+            assert (fast(images, sisms) - exact(images, sisms)).abs().mean() < 1e-4
+        graphs.add(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert len(graphs) == 1
