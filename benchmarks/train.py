@@ -29,7 +29,7 @@ from icnet.config import Config
 from icnet.model import ICNet
 from icnet.training import Batch, Training
 from pipeline import batches, cluster, tables
-from pipeline.batches import Loader, Seat
+from pipeline.batches import Augmentation, Loader, Seat
 from pipeline.train import Network, Params, train
 
 GROUP = 20
@@ -125,7 +125,7 @@ class Items(torch.utils.data.Dataset):
         return len(self.seats)
 
     def __getitem__(self, place: int) -> Batch:
-        self.loader = self.loader or Loader(batches.open_map(self.file), 0, 0.5)
+        self.loader = self.loader or Loader(batches.open_map(self.file), 0, Augmentation(0.5))
         return self.loader.seat(self.seats[place], 0)
 
 
@@ -137,7 +137,7 @@ def loaders(size: Size = 224, groups: int = 40) -> None:
         table = batches.memory_map(write(Path(folder, "samples"), groups, size), file)
         plan = batches.plan(batches.split(table, 0.0, 0).train, 10, 0, 0)
         seats = [seat for step in batches.deal(plan, 1, 0) for seat in step]
-        loader = Loader(table, 0, 0.5)
+        loader = Loader(table, 0, Augmentation(0.5))
         _time("in line", lambda: (loader.seat(seat, 0) for seat in seats))
         for threads in (1, 2):
             _time(f"{threads} threads", lambda n=threads: batches.ahead(lambda seat: loader.seat(seat, 0), seats, n))

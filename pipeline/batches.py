@@ -144,30 +144,66 @@ def deal(batches: Sequence[tuple[int, ...]], ranks: int, rank: int, rounds: int 
     return steps
 
 
-class Loader:
-    """Decodes group batches of the samples table; images are flipped, with map and mask, by a coin each."""
+@dataclass(frozen=True)
+class Augmentation:
+    """What training does to each image: a flip with probability `flip`, shared with SISM and mask as the crop is.
 
-    def __init__(self, samples: pa.Table, seed: int, flip: float = 0.0, pin: bool = False) -> None:
-        self.samples, self.seed, self.flip, self.pin = samples, seed, flip, pin
+    `crop`: the most that a crop takes off each side's length; `colour`: the most that brightness, contrast and
+    saturation change; all shares in [0, 1). The paper flips only.
+    """
+
+    flip: float = 0.0
+    crop: float = 0.0
+    colour: float = 0.0
+
+    def __call__(self, draw: np.random.Generator, views: list[np.ndarray]) -> list[np.ndarray]:
+        """An image [s, s, 3] and its maps [s, s], uint8, changed by the draw."""
+        coin, share, y, x, *factors = draw.random(7)
+        if coin < self.flip:
+            views = [view[:, ::-1] for view in views]
+        if self.crop:
+            size = views[0].shape[0]
+            side = round(size * (1 - self.crop * share))
+            top, left = round(y * (size - side)), round(x * (size - side))
+            views = [images.resize(view[top : top + side, left : left + side], (size, size)) for view in views]
+        if self.colour:
+            views = [self._coloured(views[0], *(1 + self.colour * (2 * factor - 1) for factor in factors)), *views[1:]]
+        return views
+
+    @staticmethod
+    def _coloured(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
+        values = image.astype(np.float32) * brightness
+        gray = values.mean(axis=2, keepdims=True)
+        values = gray + (values - gray) * saturation
+        mean = values.mean()
+        return np.clip(mean + (values - mean) * contrast, 0, 255).astype(np.uint8)
+
+
+class Loader:
+    """Decodes group batches of the samples table, and augments those that are trained on."""
+
+    def __init__(
+        self, samples: pa.Table, seed: int, augmentation: Augmentation = Augmentation(), pin: bool = False
+    ) -> None:
+        self.samples, self.seed, self.augmentation, self.pin = samples, seed, augmentation, pin
 
     def __call__(self, rows: Sequence[int]) -> Batch:
         """The images as they stand in the table."""
-        return self._batch(rows, np.zeros(len(rows), bool), 1.0)
+        return self._batch([self._views(row) for row in rows], 1.0)
 
     def seat(self, seat: Seat, epoch: int) -> Batch:
-        """A training batch; its coins depend on the seed, the epoch and its number in the plan alone."""
-        coins = np.random.default_rng([self.seed, epoch, seat.number, 1]).random(len(seat.rows))
-        return self._batch(seat.rows, coins < self.flip, seat.weight)
+        """A training batch; its augmentation depends on the seed, the epoch and its number in the plan alone."""
+        draw = np.random.default_rng([self.seed, epoch, seat.number, 1])
+        return self._batch([self.augmentation(draw, self._views(row)) for row in seat.rows], seat.weight)
 
-    def _batch(self, rows: Sequence[int], flips: np.ndarray, weight: float) -> Batch:
-        pictures = np.stack([images.decode(self._bytes("image", row)) for row in rows])
-        sisms, masks = (
-            np.stack([images.decode_gray(self._bytes(column, row)) for row in rows]) for column in ("sism", "mask")
-        )
-        for array in (pictures, sisms, masks):
-            array[flips] = array[flips, :, ::-1]
+    def _batch(self, members: Sequence[list[np.ndarray]], weight: float) -> Batch:
+        pictures, sisms, masks = (np.stack(views) for views in zip(*members, strict=True))
         batch = Batch(images.normalise(pictures), images.scale(sisms), images.scale(masks), weight)
         return batch.pin() if self.pin else batch
+
+    def _views(self, row: int) -> list[np.ndarray]:
+        maps = [images.decode_gray(self._bytes(column, row)) for column in ("sism", "mask")]
+        return [images.decode(self._bytes("image", row)), *maps]
 
     def _bytes(self, column: str, row: int) -> bytes:
         return self.samples[column][row].as_py()

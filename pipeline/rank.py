@@ -18,7 +18,7 @@ from ray.util.queue import Queue
 from icnet import checkpoint, training
 from icnet.training import Batch, Step, Training
 from pipeline import batches, progress
-from pipeline.batches import Loader, Seat, Split
+from pipeline.batches import Augmentation, Loader, Seat, Split
 from pipeline.progress import Meter
 from pipeline.validation import Validation
 
@@ -59,7 +59,8 @@ class Worker:
         self.meter = Meter()
         self.training = self._begin()
         gpu = self.training.device.type == "cuda"
-        self.loader = Loader(batches.open_map(Path(job.samples)), job.knobs.seed, job.knobs.flip, pin=gpu)
+        changes = Augmentation(job.knobs.flip, job.knobs.crop, job.knobs.colour)
+        self.loader = Loader(batches.open_map(Path(job.samples)), job.knobs.seed, changes, pin=gpu)
         self.threads = job.knobs.loaders or (min(8, cores) if gpu else 1)
         held = job.split.validation
         self.validation = Validation(held, self.loader, self.ranks, self.rank, self.threads) if held else None
@@ -72,7 +73,7 @@ class Worker:
         if knobs.batch_norm == "sync":
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if knobs.compile:
-            model.compile(dynamic=True)
+            model.compile()
         # Sums of three numbers depend on their order, and DDP orders anew once it knows all parameters are used.
         exact = {"find_unused_parameters": self.ranks > 2 and not torch.cuda.is_available()}
         parallel = prepare_model(model, parallel_strategy_kwargs=exact)

@@ -43,6 +43,8 @@ class Params(params.Section):
     batch_size: int = Field(10, ge=2)
     epochs: Count = 60
     flip: float = Field(0.5, ge=0, le=1)
+    crop: Share = 0.0
+    colour: Share = 0.0
 
     optimiser: Literal["adam", "adamw"] = "adam"
     rate: Rate = 1e-5

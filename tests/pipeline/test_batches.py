@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from icnet import images
 from pipeline import batches, tables
+from pipeline.batches import Augmentation
 
 GROUPS = {"owl": list(range(0, 21)), "cup": list(range(21, 25)), "one": [25], "key": list(range(26, 46))}
 sizes = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(1, 40), min_size=1, max_size=8)
@@ -149,7 +150,7 @@ def test_a_memory_map_holds_the_rows_of_the_table(samples, tmp_path):
 
 
 def test_a_flip_turns_image_map_and_mask_together_by_a_coin_of_its_own(samples):
-    plain, flipping = batches.Loader(samples, 0), batches.Loader(samples, 0, flip=0.5)
+    plain, flipping = batches.Loader(samples, 0), batches.Loader(samples, 0, Augmentation(flip=0.5))
     rows, seen = (0, 1, 2), set()
     whole = plain(rows)
     for epoch in range(20):
@@ -164,6 +165,32 @@ def test_a_flip_turns_image_map_and_mask_together_by_a_coin_of_its_own(samples):
             ):
                 assert torch.equal(one[place], other[place].flip(-1) if flipped else other[place])
     assert len(seen) == 6
+
+
+def test_a_crop_cuts_image_and_maps_at_the_same_place_and_keeps_their_size():
+    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
+    views = [np.stack([ramp] * 3, axis=-1), ramp, ramp]
+    found = [Augmentation(crop=0.5)(np.random.default_rng(seed), views) for seed in range(20)]
+    for image, sism, mask in found:
+        assert image.shape == (64, 64, 3)
+        assert np.array_equal(sism, mask)
+        assert np.abs(image[..., 0].astype(int) - sism).max() <= 1
+        assert int(np.ptp(sism)) >= 120
+    assert len({sism.tobytes() for _, sism, _ in found}) == 20
+
+
+def test_colours_change_the_image_alone_and_by_no_more_than_they_may():
+    image, sism = np.full((8, 8, 3), 100, np.uint8), np.full((8, 8), 100, np.uint8)
+    for seed in range(10):
+        changed, *maps = Augmentation(colour=0.2)(np.random.default_rng(seed), [image, sism, sism])
+        assert 79 <= changed.min() <= changed.max() <= 120
+        assert all(np.array_equal(one, sism) for one in maps)
+
+
+def test_no_augmentation_changes_nothing(samples):
+    rows = (0, 1, 2)
+    batch = batches.Loader(samples, 0).seat(batches.Seat(rows, 1.0, 0), 3)
+    assert torch.equal(batch.images, batches.Loader(samples, 0)(rows).images)
 
 
 def test_items_come_in_order_and_no_further_ahead_than_the_threads_allow():

@@ -24,7 +24,7 @@ from ray.train.v2._internal.execution.storage import StorageContext
 from icnet import checkpoint, images, training
 from icnet.training import Training
 from pipeline import batches, progress, tables, tracking
-from pipeline.batches import Loader
+from pipeline.batches import Augmentation, Loader
 from pipeline.fit import SNAPSHOT, TrainError, machines, mend
 from pipeline.params import ParamsError, parse
 from pipeline.progress import Epoch, Recorder, Steps
@@ -136,7 +136,7 @@ def test_two_ranks_give_the_gradient_of_two_accumulated_batches(samples, tmp_pat
     alone = Training(model := checkpoint.load(first), optimiser := training.optimiser(model), schedule=None)
     alone.schedule = training.schedule(optimiser)
     seats = batches.deal(batches.plan(split.train, knobs.batch_size, knobs.seed, 0), 1, 0, rounds=2)[0]
-    loader = Loader(batches.open_map(stored), knobs.seed, knobs.flip)
+    loader = Loader(batches.open_map(stored), knobs.seed, Augmentation(knobs.flip))
     alone.step([loader.seat(seat, 0) for seat in seats])
     for rank in (0, 1):
         found = torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True)
