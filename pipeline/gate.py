@@ -56,25 +56,23 @@ def judge(ours: Board, theirs: Board, test: Criterion, champion: str) -> Verdict
         same = np.array_equal(found.counts, other.counts) and found.groups == other.groups
         if edition != their_edition or not same:
             return Verdict(False, f"{champion} was scored on other images of {benchmark}: the two cannot be compared")
-    difference, passed = _paired(ours, theirs, test)
-    better = passed >= test.confidence
-    groups = sum(len(found.groups) for found, _ in ours.values())
+    mine, other, passed = _paired(ours, theirs, test)
     return Verdict(
-        better,
-        f"{test.metric} at {test.size} size on {', '.join(ours)} differs by {difference:+.4f} from {champion}, for the"
-        f" better by more than {test.margin:g} in {passed:.1%} of {test.resamples} resamples of {groups} groups"
-        f" ({test.confidence:.1%} are wanted)",
+        passed >= test.confidence,
+        f"{test.metric} at {test.size} size on {', '.join(ours)} is {mine:.4f}, that of {champion} {other:.4f}: better by"
+        f" more than {test.margin:g} in {passed:.1%} of {test.resamples} resamples of"
+        f" {sum(len(found.groups) for found, _ in ours.values())} groups ({test.confidence:.1%} are wanted)",
     )
 
 
-def _paired(ours: Board, theirs: Board, test: Criterion) -> tuple[float, float]:
-    """The mean difference over benchmarks, and the share of resamples in which it passes the margin."""
+def _paired(ours: Board, theirs: Board, test: Criterion) -> tuple[float, float, float]:
+    """The metric of both, as means over benchmarks, and the share of resamples in which the margin is passed."""
     sign = -1 if test.metric == "mae" else 1
-    differences, resampled = [], []
+    means, resampled = [], []
     for number, (benchmark, (found, _)) in enumerate(ours.items()):
-        other = theirs[benchmark][0]
-        differences.append(sign * (found.overall()[test.metric] - other.overall()[test.metric]))
+        pair = found, theirs[benchmark][0]
+        means.append([one.overall()[test.metric] for one in pair])
         drawn = scores.draws(len(found.groups), test.resamples, test.seed + number)
-        pair = (one.resampled(drawn)[test.metric] for one in (found, other))
-        resampled.append(sign * np.subtract(*pair))
-    return float(np.mean(differences)), float(np.mean(np.mean(resampled, axis=0) > test.margin))
+        resampled.append(sign * np.subtract(*(one.resampled(drawn)[test.metric] for one in pair)))
+    mine, other = np.mean(means, axis=0)
+    return float(mine), float(other), float(np.mean(np.mean(resampled, axis=0) > test.margin))
