@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,15 +47,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
-    def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> "Batch":
+    def to(self, device: torch.device) -> "Batch":
         """The batch on a device, copied while it computes where the batch is pinned."""
-        images = self.images.to(device, non_blocking=True, memory_format=memory_format)
-        sisms, masks = (maps.to(device, non_blocking=True) for maps in (self.sisms, self.masks))
-        return Batch(images, sisms, masks, self.weight)
+        return Batch(
+            *(part.to(device, non_blocking=True) for part in (self.images, self.sisms, self.masks)), self.weight
+        )
 
     def pin(self) -> "Batch":
         """The batch in page-locked memory."""
-        return replace(self, **{f.name: getattr(self, f.name).pin_memory() for f in fields(self)[:3]})
+        return Batch(*(part.pin_memory() for part in (self.images, self.sisms, self.masks)), self.weight)
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Training:
     def load(self, folder: Path) -> dict[str, Any]:
         """Go on where `save` was called; returns its `extra`."""
         load_model(self.model, str(folder / MODEL), device=str(self.device))
-        state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from icnet import training
 from pipeline import cluster, tables
@@ -57,6 +57,7 @@ def fit(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Result:
     trainer = _Trainer(
         work,
         train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
         scaling_config=scaling,
         run_config=RunConfig(
             name=folder.name,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray.train
 import torch
 from ray.train import Checkpoint
-from ray.train.torch import prepare_model
+from ray.train.torch import get_device, prepare_model
 from ray.util.queue import Queue
 
 from icnet import checkpoint, training
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 UNSCORED = -1e9
 """The score of a checkpoint that was not validated."""
 
+VALIDATED_AT_ONCE = 32
+"""Images that a GPU validates at once."""
+
 REPORT_STEPS = 20
 """Steps between reports to the driver; a report costs the ranks one collective of a few numbers."""
 
@@ -41,6 +44,7 @@ class Job:
     samples: str
     initial: str
     queue: Queue
+    gpus: bool = False
 
 
 class Worker:
@@ -70,13 +74,16 @@ class Worker:
         knobs, model = self.knobs, checkpoint.load(self.job.initial)
         if knobs.channels_last:
             model.to(memory_format=torch.channels_last)
+        if self.job.gpus:
+            model.chunk = VALIDATED_AT_ONCE
         if knobs.batch_norm == "sync":
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if knobs.compile:
             model.compile()
         # Sums of three numbers depend on their order, and DDP orders anew once it knows all parameters are used.
-        exact = {"find_unused_parameters": self.ranks > 2 and not torch.cuda.is_available()}
-        parallel = prepare_model(model, parallel_strategy_kwargs=exact)
+        exact = {"find_unused_parameters": self.ranks > 2 and not self.job.gpus}
+        device = get_device() if self.job.gpus else torch.device("cpu")
+        parallel = prepare_model(model, move_to_device=device, parallel_strategy_kwargs=exact)
         optimiser = training.optimiser(model, knobs.optimiser, knobs.rate, knobs.backbone_rate, knobs.weight_decay)
         steps = knobs.epochs * len(self.steps(0))
         rates = training.schedule(optimiser, knobs.schedule, steps, knobs.warmup)

@@ -101,7 +101,7 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
         announce(split, scaling, resumed=(folder / SNAPSHOT).is_file())
         with _recorder(knobs, network, split, samples, folder) as recorder:
             with progress.following(recorder) as queue:
-                result = fit(Job(knobs, split, str(stored), str(first), queue), scaling, folder)
+                result = fit(Job(knobs, split, str(stored), str(first), queue, scaling.use_gpu), scaling, folder)
             facts = {"dataset": knobs.dataset, "fingerprint": folder.name, "run_id": recorder.run.id}
             best = write(result, first, target, facts)
             recorder.flush(patient=False)
