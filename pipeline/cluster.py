@@ -14,9 +14,6 @@ import torch
 SLOTS_AT_LEAST = 4
 """A Ray Data stream needs a slot for its reader beside its actors, also on a machine of one or two cores."""
 
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-"""Workers keep large blocks instead of giving them back to the system and asking again: a third of a forward pass."""
-
 
 @contextmanager
 def connect() -> Iterator[None]:
@@ -34,9 +31,8 @@ def connect() -> Iterator[None]:
 
 def _start() -> None:
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.ERROR, runtime_env={"env_vars": ALLOCATOR})
+        ray.init(logging_level=logging.ERROR)
         return
-    os.environ.update({name: value for name, value in ALLOCATOR.items() if name not in os.environ})
     ray.init(
         address="local",
         num_cpus=max(SLOTS_AT_LEAST, os.cpu_count() or 1),

@@ -64,9 +64,9 @@ class Network:
         self.device = cluster.device()
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        self.model = checkpoint.load(model, self.device)
+        torch.set_grad_enabled(False)
+        self.model = checkpoint.load(model, self.device).for_inference(getattr(torch, precision))
         self.model.chunk = batch
-        self.precision = getattr(torch, precision)
 
     def runs(self, task: dict[str, Any]) -> Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]:
         """Per group of the shard its rows, images [n, 3, s, s] and SISMs [n, 1, s, s] on the device."""
@@ -78,11 +78,6 @@ class Network:
             sisms = images.scale(np.stack([row["sism"] for row in rows])).to(self.device)
             yield rows, pictures, sisms
 
-    def ready(self) -> torch.autocast:
-        """No gradients, and the precision asked for."""
-        torch.set_grad_enabled(False)
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
-
 
 class Gather(Network):
     """Ray Data actor of the first pass: writes the cues of one piece of a large group."""
@@ -92,10 +87,8 @@ class Gather(Network):
         self.folder = Path(folder)
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        with self.ready():
-            for _, pictures, sisms in self.runs(task):
-                cues = self.model.intra_cues(pictures, sisms).to("cpu")
-                save_cues(cues, self.folder / f"{task['key']}.safetensors")
+        for _, pictures, sisms in self.runs(task):
+            save_cues(self.model.intra_cues(pictures, sisms).to("cpu"), self.folder / f"{task['key']}.safetensors")
         return {"number": task["number"], "images": task["stop"] - task["start"]}
 
 
@@ -108,17 +101,20 @@ class Predict(Network):
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         rows = []
-        with self.ready():
-            for members, pictures, sisms in self.runs(task):
-                whole = self.gathered.get(members[0]["group"])
-                cues, first = ray.get(whole)[0] if whole else None, 0
-                if cues is not None:
-                    cues, first = cues.to(self.device), ray.get(whole)[1][task["key"]]
-                found = self.model.predict(pictures, sisms, cues)
-                rows += _rows(members, found.maps.float(), found.weights.float(), first)
+        for members, pictures, sisms in self.runs(task):
+            cues, first = self._gathered(members[0]["group"], task["key"])
+            found = self.model.predict(pictures, sisms, cues)
+            rows += _rows(members, found.maps.float(), found.weights.float(), first)
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
         tables.write_shard(self.folder, shard, tables.MAPS, rows, [])
         return {"number": shard.number, "images": len(rows)}
+
+    def _gathered(self, group: str, piece: str) -> tuple[Cues | None, int]:
+        """The cues of a group that was gathered in a first pass, and where in them the images of this piece begin."""
+        if group not in self.gathered:
+            return None, 0
+        cues, starts = ray.get(self.gathered[group])
+        return cues.to(self.device), starts[piece]
 
 
 def _rows(members: list[dict[str, Any]], maps: Tensor, weights: Tensor, first: int) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 from icnet import images, sod
+from icnet.memory import keep_freed_blocks
 from pipeline import cluster, command, params, stream, summary, tables
 from pipeline.tables import Shard
 
@@ -70,6 +71,7 @@ class Detect:
 
     def __init__(self, spec: str, folder: str, size: int, batch: int) -> None:
         torch.set_num_threads(1)
+        keep_freed_blocks()
         self.method = sod.make(spec, cluster.device())
         self.folder, self.size, self.batch = Path(folder), size, batch
 
