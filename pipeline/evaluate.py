@@ -114,7 +114,8 @@ def log(inputs: Inputs, found: Results, sums: dict[Row, Scores], drawn: dict[str
     """Add everything to the run of the training, and a row in the experiment for each other method."""
     name, run = inputs.dataset, tracking.reopen(run_of(inputs.model))
     first = sums[ICNET, RESIZED]
-    run.data([tracking.Data(name, str(inputs.root), found.edition, "benchmark", first.images, len(first.groups))])
+    read = tracking.Data(name, str(inputs.root), found.edition, "benchmark", first.images, len(first.groups))
+    run.data([read])
     for place, picture in drawn.items():
         run.image(picture, f"{name}/{place}")
     run.file(out, name)
@@ -126,7 +127,9 @@ def log(inputs: Inputs, found: Results, sums: dict[Row, Scores], drawn: dict[str
     run.table(results.by_group({row: one for row, one in sums.items() if row[1] == RESIZED}), f"{name}/groups.json")
     sism = f"SISMs {tables.receipt(inputs.samples)['method']}"
     for method in dict.fromkeys(method for method, _ in sums if method != ICNET):
-        tracking.method(sism if method == SISM else method).metrics(_metrics(name, sums, method))
+        row = tracking.method(sism if method == SISM else method)
+        row.data([read])
+        row.metrics(_metrics(name, sums, method))
 
 
 def _metrics(dataset: str, sums: dict[Row, Scores], method: str) -> dict[str, float]:

@@ -59,8 +59,8 @@ def judge(ours: Board, theirs: Board, test: Criterion, champion: str) -> Verdict
     mine, other, passed = _paired(ours, theirs, test)
     return Verdict(
         passed >= test.confidence,
-        f"{test.metric} at {test.size} size on {', '.join(ours)} is {mine:.4f}, that of {champion} {other:.4f}: better by"
-        f" more than {test.margin:g} in {passed:.1%} of {test.resamples} resamples of"
+        f"{test.metric} at {test.size} size on {', '.join(ours)} is {mine:.4f}, that of {champion} {other:.4f}: better"
+        f" by more than {test.margin:g} in {passed:.1%} of {test.resamples} resamples of"
         f" {sum(len(found.groups) for found, _ in ours.values())} groups ({test.confidence:.1%} are wanted)",
     )
 

@@ -95,7 +95,7 @@ def add(registry: Registry, model: Path, files: dict[str, Path], spec: str, knob
 
 
 def decide(registry: Registry, number: str, ours: Board, benchmarks: list[str], test: gate.Criterion) -> Verdict:
-    """Whether a version shall be the champion, against the champion of this moment."""
+    """Whether a version shall be the champion; asked again where another took the place while they were compared."""
     champion, tags = registry.aliases().get(CHAMPION), registry.version(number).tags
     if champion == number:
         return Verdict(True, tags.get("gate_reason", f"version {number} is the champion already"))
@@ -103,7 +103,10 @@ def decide(registry: Registry, number: str, ours: Board, benchmarks: list[str], 
         return Verdict(True, f"version {number} is the first that was registered")
     if tags.get("rolled_back") == "true":
         return Verdict(False, f"version {number} was rolled back by hand, and only a hand takes that back")
-    return gate.judge(ours, theirs(registry, champion, benchmarks, test.size), test, f"version {champion}")
+    verdict = gate.judge(ours, theirs(registry, champion, benchmarks, test.size), test, f"version {champion}")
+    if registry.aliases().get(CHAMPION) != champion:
+        return decide(registry, number, ours, benchmarks, test)
+    return verdict
 
 
 def register(model: Path, scored: Path, out: Path, benchmarks: list[str], sism: str, knobs: Params) -> None:
@@ -122,7 +125,8 @@ def register(model: Path, scored: Path, out: Path, benchmarks: list[str], sism: 
             registry.promote(number)
         else:
             registry.point(CHALLENGER, number)
-        registry.note(number, f"**{alias}**: {verdict.reason}", gate=alias, gate_reason=verdict.reason)
+        gate_said = "passed" if verdict.better else "not passed"
+        registry.note(number, f"Gate {gate_said}: {verdict.reason}", gate=gate_said, gate_reason=verdict.reason)
     content = {"name": knobs.name, "version": int(number), "alias": alias, "reason": verdict.reason, "run_id": run.id}
     out.parent.mkdir(parents=True, exist_ok=True)
     tables.write_json(out, content)

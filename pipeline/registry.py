@@ -26,6 +26,8 @@ from pipeline import tracking
 from pipeline.tracking import Run
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+INSIDE = "register.sod"
+"""The logged model's own name for its SOD method; MLflow logs it as a parameter of the run."""
 SERVING = Path(__file__).with_name("serving.py")
 OPTIONAL = {"onnxruntime": "onnx"}
 """Packages that only one kind of SOD method needs."""
@@ -152,7 +154,7 @@ def publish(run: Run, model: Path, spec: str, tags: Mapping[str, Any]) -> str:
         python_model=str(SERVING),
         code_paths=[str(Path(icnet.__file__).parent)],
         artifacts=artifacts,
-        model_config={"sod": spec},
+        model_config={INSIDE: spec},
         signature=signature(),
         input_example=example(),
         pip_requirements=requirements(sod.kind),
@@ -178,7 +180,7 @@ def fetch(uri: str, folder: Path) -> tuple[Path, str]:
         raise RegistryError(f"{tracking.server()} has no {uri}: {error.message}") from error
     flavor = Model.load(str(place)).flavors["python_function"]
     files = {name: place / entry["path"] for name, entry in flavor["artifacts"].items()}
-    return files["model"], flavor["config"]["sod"].replace("{sod}", str(files.get("sod", "")))
+    return files["model"], flavor["config"][INSIDE].replace("{sod}", str(files.get("sod", "")))
 
 
 def signature() -> ModelSignature:

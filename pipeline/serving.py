@@ -32,7 +32,7 @@ class Cosaliency(PythonModel):
         """Load the weights and make the SOD method that the model was logged with."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network = checkpoint.load(context.artifacts["model"], device)
-        spec = context.model_config["sod"]
+        spec = context.model_config["register.sod"]
         self.method = sod.make(spec.replace("{sod}", context.artifacts.get("sod", "")), device)
         self.device = device
 

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,6 +32,8 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "icnet"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the experiment in the UI's view of trainings."""
 RESTORED, METHOD = "icnet.restored_from", "icnet.method"
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000
 """What MLflow takes in one request, and characters of one value."""
@@ -225,7 +228,7 @@ def _experiment(uri: str) -> str:
     if found is None:
         local = None if os.environ.get("MLFLOW_TRACKING_URI") else (_home() / "mlartifacts").as_uri()
         try:
-            return there.create_experiment(EXPERIMENT, artifact_location=local)
+            return there.create_experiment(EXPERIMENT, local, KIND)
         except MlflowException:
             found = there.get_experiment_by_name(EXPERIMENT)
             if found is None:
@@ -268,10 +271,10 @@ def _find(run_id: str) -> Run | None:
 
 def _origin() -> dict[str, str]:
     """The git commit and the DVC experiment that this process runs in."""
-    tags = {}
+    tags = {"mlflow.source.name": os.environ.get("DVC_STAGE") or Path(sys.argv[0]).stem, "mlflow.source.type": "LOCAL"}
     commit = _git("rev-parse", "HEAD")
     if commit:
-        tags = {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
+        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
     for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         if os.environ.get(name):
             tags[name.lower().replace("_", ".", 1)] = os.environ[name]
