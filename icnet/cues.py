@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 EPSILON = 1e-12
 CORRELATIONS_AT_ONCE = 1 << 23
@@ -113,7 +112,8 @@ def _correlate(vectors: Float[Tensor, "n k c"], features: Float[Tensor, "n c h w
 
 def _correlation_norms(grid: Float[Tensor, "n p c"], sivs: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
     step = max(1, CORRELATIONS_AT_ONCE // (grid.shape[0] * grid.shape[1]))
-    parts = [torch.linalg.vector_norm(functional.linear(grid, part), dim=1) for part in sivs.split(step)]
+    columns = grid.transpose(1, 2)
+    parts = [torch.linalg.vector_norm(torch.matmul(part, columns), dim=2) for part in sivs.split(step)]
     return torch.cat(parts, dim=1)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from icnet import cues as intra
-from icnet.backbone import TOP, Backbone
+from icnet.backbone import TOP, Backbone, local_orthogonal
 from icnet.blocks import ConvNorm, Residual, resize, scaled
 from icnet.config import Config
 from icnet.cues import Cues
@@ -24,8 +24,6 @@ ENHANCED = 128
 """Channels of the co-saliency features."""
 DECODED = 32
 """Channels in the decoder."""
-AT_ONCE = 1 << 12
-"""No compiled part is given more images at once."""
 
 
 @dataclass(frozen=True)
@@ -241,17 +239,19 @@ class ICNet(nn.Module):
         """For compiled parts: two images at least, and their number left open, so that one compilation serves all."""
         if self.compiled:
             part = part if len(part) > 1 else torch.cat([part, part])
-            torch._dynamo.mark_dynamic(part, 0, min=2, max=AT_ONCE)
+            torch._dynamo.maybe_mark_dynamic(part, 0)
         return part
 
     def _initialise(self) -> None:
-        spread = {"program": 0.01, "paper": 0.1, "he": None}[self.config.init]
+        spread = {"program": 0.01, "paper": 0.1}.get(self.config.init)
         backbone = set(self.backbone.vgg.modules())
         for module in self.modules():
             if not isinstance(module, nn.Conv2d):
                 continue
             nn.init.zeros_(module.bias)
-            if spread is None or module in backbone:
+            if module in backbone and self.config.init == "delta":
+                local_orthogonal(module.weight)
+            elif spread is None or module in backbone:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             else:
                 nn.init.normal_(module.weight, std=spread)
