@@ -48,7 +48,7 @@ class Params(params.Section):
 
     optimiser: Literal["adam", "adamw"] = "adam"
     rate: Rate = 1e-5
-    backbone_rate: Rate | None = None
+    backbone_rate: Annotated[float, Field(ge=0)] | None = None
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup: Share = 0.0
@@ -119,16 +119,17 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
 def announce(split: Split, scaling: ScalingConfig, resumed: bool) -> None:
     """Say what is trained on, what is left out and why, and on how many machines."""
     count = {side: sum(map(len, groups.values())) for side, groups in vars(split).items() if isinstance(groups, dict)}
+    workers = f"{scaling.num_workers} {'GPU' if scaling.use_gpu else 'CPU'} worker{'s' * (scaling.num_workers > 1)}"
     lines = [
-        f"{count['train']} images of {len(split.train)} groups, validated on {count['validation']} of"
-        f" {len(split.validation)} others; {scaling.num_workers} workers on {'GPUs' if scaling.use_gpu else 'CPUs'}"
+        f"{count['train']} images of {len(split.train)} groups on {workers}; held out for validation:"
+        f" {count['validation']} images of {len(split.validation)} groups"
     ]
     if split.copies:
         lines.append(f"{len(split.copies)} images left out: byte for byte in validation groups too")
     if split.unmasked:
         lines.append(f"{len(split.unmasked)} images left out: they have no mask")
     if alone := [group for group, rows in split.train.items() if len(rows) == 1]:
-        lines.append(f"{len(alone)} groups of one image skipped, batch norm needs two: {', '.join(alone[:5])}")
+        lines.append(f"groups of one image skipped, as batch norm needs two ({len(alone)}): {', '.join(alone[:5])}")
     if resumed:
         lines.append("goes on from the last checkpoint of the same training")
     summary.tell("train", *lines)

@@ -106,7 +106,7 @@ def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_p
     assert any("val~panel~hexagon+step+2+" in path for path in panels)
 
     said = capsys.readouterr().out.splitlines()
-    assert any("1 groups of one image skipped" in line and "alone" in line for line in said)
+    assert any("groups of one image skipped" in line and "(1): alone" in line for line in said)
     assert [line for line in said if "epoch 1/2  loss" in line and "to go" in line]
     assert "model and history in" in said[-1]
 
