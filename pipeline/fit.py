@@ -32,8 +32,8 @@ def machines(knobs: "Params") -> ScalingConfig:
     workers = knobs.workers or (max(there, 1) if gpus else 1)
     if gpus and workers > there:
         raise TrainError(f"train: {workers} GPUs are asked for (workers, gpus), the cluster has {there}")
-    if workers > cluster.cores():
-        raise TrainError(f"train.workers: {workers} are asked for, the cluster has {cluster.cores()} CPU slots")
+    if workers > (slots := int(ray.cluster_resources().get("CPU", 1))):
+        raise TrainError(f"train.workers: {workers} are asked for, the cluster has {slots} CPU slots")
     if knobs.batch_norm == "sync" and not gpus:
         raise TrainError("train.batch_norm: torch can synchronise batch norm on GPUs only; here it is per_rank")
     return ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, "GPU": int(gpus)})
