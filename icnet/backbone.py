@@ -14,6 +14,9 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 TOP = 128
 """Channels of the sixth stage."""
 
+NEIGHBOURS = 0.1
+"""Share of a locally orthogonal convolution that is He's."""
+
 
 class Backbone(nn.Module):
     """Features of six stages, each taken before the pooling that ends it (sections 3.5 and 4.1)."""
@@ -51,6 +54,14 @@ class Backbone(nn.Module):
             if number in self.ends:
                 stages.append(features)
         return [*stages, self.top(features)]
+
+
+@torch.no_grad()
+def local_orthogonal(weight: Float[Tensor, "o i 3 3"]) -> None:
+    """Fill a convolution so that it all but turns each cell's vector and sees a little of its neighbours."""
+    centre = nn.init.orthogonal_(weight.new_empty(weight.shape[:2]), gain=2**0.5)
+    nn.init.kaiming_normal_(weight, nonlinearity="relu").mul_(NEIGHBOURS)
+    weight[:, :, 1, 1] += centre * (1 - NEIGHBOURS**2) ** 0.5
 
 
 def load_imagenet(model: nn.Module, source: str | Path) -> None:

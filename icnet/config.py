@@ -30,8 +30,9 @@ class Config:
     """Equation 2: the paper learns alpha, the program has none."""
     summed: Literal["normalised", "raw"] = "normalised"
     """What the CFM sums: the program the l2-normalised correlation maps, the paper the raw ones."""
-    init: Literal["program", "paper", "he"] = "program"
-    """New layers: N(0, 0.01), N(0, 0.1), or He's, which also trains from scratch. The VGG-16 part is always He's."""
+    init: Literal["program", "paper", "he", "delta"] = "program"
+    """New layers: N(0, 0.01), N(0, 0.1), or He's. The VGG-16 part is He's too, until weights are loaded; with `delta`
+    it is orthogonal and local (Xiao et al., ICML 2018), so that it tells colours and textures apart untrained."""
 
     def __post_init__(self) -> None:
         if self.size < SMALLEST:

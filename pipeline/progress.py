@@ -84,7 +84,7 @@ class Meter:
         groups = training.optimiser.param_groups
         return {
             "rate": groups[0]["lr"],
-            "backbone_rate": groups[-1]["lr"],
+            "backbone_rate": groups[1]["lr"] if len(groups) > 1 else 0.0,
             "images_per_s": images / seconds,
             "wait_share": wait / seconds,
             "memory_gb": _memory(training.device) / 1e9,
