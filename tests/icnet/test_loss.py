@@ -1,6 +1,8 @@
 """Equation 3."""
 
+import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from icnet.loss import iou_loss
 
@@ -35,3 +37,8 @@ def test_the_gradient_is_right():
     maps = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     masks = torch.rand(2, 1, 4, 4, dtype=torch.float64)
     assert torch.autograd.gradcheck(iou_loss, (maps, masks))
+
+
+def test_shapes_in_signatures_are_checked_while_tests_run():
+    with pytest.raises(TypeCheckError):
+        iou_loss(torch.rand(2, 3, 4, 4), torch.rand(2, 1, 5, 5))

@@ -1,0 +1,7 @@
+"""Shapes in the signatures of the network are checked while its tests run; elsewhere they cost nothing."""
+
+from jaxtyping import install_import_hook
+
+CHECKED = ("backbone", "blocks", "cues", "decoder", "loss", "model")
+
+install_import_hook([f"icnet.{module}" for module in CHECKED], "beartype.beartype")
