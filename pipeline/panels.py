@@ -51,7 +51,7 @@ class Source:
     def group(self, group: str, title: str) -> np.ndarray:
         """The sheet of a group: its first images and the CSA maps that the whole group leads to, uint8 RGB."""
         members = self._members(group)
-        csa = _csa(checkpoint.load(self.model, cluster.device()), members)
+        csa = _csa(checkpoint.load(self.model, cluster.device()).for_inference(), members)
         return _sheet(members[:MOST_IMAGES], [member.name for member in members], title, csa)
 
     def overview(self, groups: Sequence[str], title: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from pipeline.scores import CURVES, METRICS, NUMBERS, THRESHOLDS, Key, Score, Sc
 ICNET, SISM = "icnet", "sism"
 RESIZED, ORIGINAL = "resized", "original"
 """At the samples' size, as the authors score, and at the masks' own size, as later papers do."""
-HEADLINE = ("max_f", "s", "max_e", "mae")
+HEADLINE = ("max_f", "s", "mae")
 GROUPS = pa.schema(
     [
         ("method", pa.string()),
@@ -58,7 +58,7 @@ class Results:
     def write(
         self, folder: Path, sums: dict[Row, Scores], intervals: dict[Row, Intervals], sheets: dict[str, np.ndarray]
     ) -> None:
-        """Write every file, `metrics.json` last."""
+        """Write every file; `metrics.json`, of the samples' size, last."""
         (folder / "panels").mkdir(parents=True)
         for name, picture in sheets.items():
             (folder / "panels" / f"{name}.png").write_bytes(encode(picture))
@@ -69,7 +69,8 @@ class Results:
         absent = pd.DataFrame(self.absent, columns=["method", "group", "name", "reason"])
         absent.to_csv(folder / "absent.csv", index=False)
         tables.write_atomically(self._images(), folder / "images.parquet")
-        tables.write_json(folder / "metrics.json", metrics(sums, len(self.absent)))
+        for name, size in (("original.json", ORIGINAL), ("metrics.json", RESIZED)):
+            tables.write_json(folder / name, metrics(sums, size, len(self.absent)))
 
     def _images(self) -> pa.Table:
         rows: list[dict[str, Any]] = []
@@ -80,16 +81,15 @@ class Results:
         return pa.Table.from_pylist(rows, schema=pa.schema([*names, *((name, pa.float64()) for name in METRICS)]))
 
 
-def metrics(sums: dict[Row, Scores], absent: int) -> dict[str, Any]:
-    """HEADLINE by method, at the samples' size and below `original` at the masks'; empty methods where none scored."""
-    content: dict[str, Any] = {}
-    for (method, size), found in sums.items():
-        if value := found.overall():
-            place = content.setdefault(method, {})
-            place = place.setdefault(ORIGINAL, {}) if size == ORIGINAL else place
-            place |= {name: round(value[name], 6) for name in HEADLINE}
-    first = next(iter(sums.values()), None)
-    return {**content, "images": first.images if first else 0, "absent": absent}
+def metrics(sums: dict[Row, Scores], size: str, absent: int) -> dict[str, Any]:
+    """HEADLINE by method at one size, and how many images were scored and could not be."""
+    found = {method: scored for (method, at), scored in sums.items() if at == size}
+    content: dict[str, Any] = {
+        method: {name: round(value, 6) for name, value in scored.overall().items() if name in HEADLINE}
+        for method, scored in found.items()
+        if scored.images
+    }
+    return {**content, "images": found[ICNET].images, "absent": absent}
 
 
 def overall(sums: dict[Row, Scores], intervals: dict[Row, Intervals] | None = None) -> pd.DataFrame:

@@ -31,7 +31,7 @@ class Cosaliency(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load the weights and make the SOD method that the model was logged with."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network = checkpoint.load(context.artifacts["model"], device)
+        self.network = checkpoint.load(context.artifacts["model"], device).for_inference()
         spec = context.model_config["register.sod"]
         self.method = sod.make(spec.replace("{sod}", context.artifacts.get("sod", "")), device)
         self.device = device

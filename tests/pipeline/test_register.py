@@ -274,7 +274,8 @@ def test_the_model_gives_the_maps_of_stage_predict(served, loaded):
     """Decoding, the SOD method and every resizing are those of stages sism and predict."""
     _, files = served
     pictures = [images.decode(file.read_bytes()) for file in files]
-    network, method = checkpoint.load(Path(files[0]).parents[3] / "model9" / "model.safetensors"), sod.make("gc")
+    weights = Path(files[0]).parents[3] / "model9" / "model.safetensors"
+    network, method = checkpoint.load(weights).for_inference(), sod.make("gc")
     side = (network.config.size,) * 2
     small = images.normalise(np.stack([images.resize(one, side) for one in pictures]))
     sisms = images.scale(np.stack([images.resize(images.quantise(method(one)), side) for one in pictures]))
