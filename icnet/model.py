@@ -238,7 +238,10 @@ class ICNet(nn.Module):
     def _batch(self, part: Tensor) -> Tensor:
         """For compiled parts: two images at least, and their number left open, so that one compilation serves all."""
         if self.compiled:
-            part = part if len(part) > 1 else torch.cat([part, part])
+            if len(part) == 1:
+                part = torch.cat([part, part])
+            elif torch.is_inference_mode_enabled() and not part.is_inference():
+                part = part.clone()
             torch._dynamo.maybe_mark_dynamic(part, 0)
         return part
 
