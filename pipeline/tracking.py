@@ -213,7 +213,7 @@ def _home() -> Path:
 @lru_cache(maxsize=8)
 def client(uri: str) -> MlflowClient:
     """The client of a server, whose tables exist from then on."""
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+    for noisy in ("alembic", "mlflow.store", "mlflow.system_metrics"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with lock(uri):  # the first to come makes the database's tables, and two at once break each other's migrations
         made = MlflowClient(uri, uri)

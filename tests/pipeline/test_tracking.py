@@ -1,6 +1,10 @@
+import os
 import pickle
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 
 import numpy as np
 import pandas as pd
@@ -138,3 +142,37 @@ def test_several_processes_may_come_first(tmp_path, monkeypatch):
     client = tracking.client(tracking.server())
     assert len([one for one in client.search_experiments() if one.name == tracking.EXPERIMENT]) == 1
     assert len(client.search_runs([client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id])) == 2
+
+
+@pytest.mark.slow
+def test_a_server_takes_the_place_of_the_files(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    store = ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}", "--artifacts-destination", str(tmp_path)]
+    command = [sys.executable, "-m", "mlflow", "server", *store, "--port", port, "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    try:
+        for _ in range(240):
+            assert server.poll() is None
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health").read()
+                break
+            except OSError:
+                time.sleep(0.5)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        with tracking.start("far", {"train": {"rate": 0.1}}) as run:
+            for value in (0, 255):
+                run.image(np.full((4, 4, 3), value, np.uint8), "demo/sheet")
+                run.table(pd.DataFrame({"max_f": [value]}), "demo/groups.json")
+            run.metrics({"demo/max_f": 0.5})
+        assert run.server.startswith("http://") and read(run).info.status == "FINISHED"
+        assert sum(name.endswith(".png") for name in files(run, "images")) == 1
+        experiment = read(run).info.experiment_id
+        table = tracking.client(run.server).load_table(experiment, "demo/groups.json", [run.id])
+        assert table["max_f"].tolist() == [255]
+        assert tracking.reopen(run.id) == run and tracking.reopen("e" * 32) != run
+    finally:
+        server.terminate()
+        server.wait()
