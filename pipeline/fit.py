@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Queue
 
 from icnet import training
 from pipeline import cluster, tables
-from pipeline.rank import Job, work
+from pipeline.batches import Split
 
 if TYPE_CHECKING:
     from pipeline.train import Params
@@ -23,6 +25,25 @@ SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 class TrainError(ValueError):
     """A training that cannot start or that broke off; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker needs to know; paths are absolute."""
+
+    knobs: "Params"
+    split: Split
+    samples: str
+    initial: str
+    queue: Queue
+    gpus: bool = False
+
+
+def work(config: dict[str, Job]) -> None:
+    """What Ray Train runs on every worker."""
+    from pipeline.rank import Worker  # here, as driver and controller have no use for what validation imports
+
+    Worker(config["job"]).run()
 
 
 def machines(knobs: "Params") -> ScalingConfig:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -18,7 +18,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from icnet.training import Step, Training
-from pipeline.tracking import Run
+
+if TYPE_CHECKING:  # a worker has no use for MLflow, which takes seconds to import
+    from pipeline.tracking import Run
 
 STEP_LOSS, EPOCH_LOSS = "train/step_loss", "train/loss"
 """Metrics of every step and of every epoch, by their numbers."""
@@ -111,7 +113,7 @@ class Recorder:
     Where MLflow does not answer, training goes on and the reports wait.
     """
 
-    run: Run
+    run: "Run"
     epochs: int
     step: int = 0
     epoch: int = 0

@@ -5,25 +5,21 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray.train
 import torch
 from ray.train import Checkpoint
 from ray.train.torch import get_device, prepare_model
-from ray.util.queue import Queue
 
 from icnet import checkpoint, training
 from icnet.training import Batch, Step, Training
 from pipeline import batches, progress
-from pipeline.batches import Augmentation, Loader, Seat, Split
+from pipeline.batches import Augmentation, Loader, Seat
+from pipeline.fit import Job
 from pipeline.progress import Meter
 from pipeline.validation import Validation
-
-if TYPE_CHECKING:
-    from pipeline.train import Params
 
 UNSCORED = -1e9
 """The score of a checkpoint that was not validated."""
@@ -33,18 +29,6 @@ VALIDATED_AT_ONCE = 32
 
 REPORT_STEPS = 20
 """Steps between reports to the driver; a report costs the ranks one collective of a few numbers."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every worker needs to know; paths are absolute."""
-
-    knobs: "Params"
-    split: Split
-    samples: str
-    initial: str
-    queue: Queue
-    gpus: bool = False
 
 
 class Worker:
@@ -170,8 +154,3 @@ class Worker:
     def _tell(self, report: Any) -> None:
         if self.rank == 0:
             self.job.queue.put(report)
-
-
-def work(config: dict[str, Job]) -> None:
-    """What Ray Train runs on every worker."""
-    Worker(config["job"]).run()

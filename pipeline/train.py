@@ -25,9 +25,8 @@ from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import batches, cluster, command, params, progress, summary, tables, tracking
 from pipeline.batches import Split
-from pipeline.fit import SNAPSHOT, TrainError, fit, machines
+from pipeline.fit import SNAPSHOT, Job, TrainError, fit, machines
 from pipeline.progress import Recorder
-from pipeline.rank import Job
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]

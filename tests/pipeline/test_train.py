@@ -25,10 +25,10 @@ from icnet import checkpoint, images, training
 from icnet.training import Training
 from pipeline import batches, progress, tables, tracking
 from pipeline.batches import Augmentation, Loader
-from pipeline.fit import SNAPSHOT, TrainError, machines, mend
+from pipeline.fit import SNAPSHOT, Job, TrainError, machines, mend
 from pipeline.params import ParamsError, parse
 from pipeline.progress import Epoch, Recorder, Steps
-from pipeline.rank import Job, Worker
+from pipeline.rank import Worker
 from pipeline.train import Network, Params, begin, fingerprint, train
 
 SIDE = 32
