@@ -19,6 +19,11 @@ def resize(maps: Float[Tensor, "n c _h _w"], size: tuple[int, int] | torch.Size)
     return functional.interpolate(maps, size=size, mode="bilinear", align_corners=True)
 
 
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """No autocast within, on the tensor's device: correlations, softmax, min-max and sort want float32."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 class ConvNorm(nn.Sequential):
     """A 3x3 convolution and its batch norm, which `fold` turns into the convolution alone."""
 

@@ -2,6 +2,6 @@
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("backbone", "blocks", "cues", "decoder", "loss", "model")
+CHECKED = ("backbone", "blocks", "cosaliency", "cues", "decoder", "loss", "model")
 
 install_import_hook([f"icnet.{module}" for module in CHECKED], "beartype.beartype")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models import vgg16
 
-from icnet.backbone import Backbone, load_imagenet
+from icnet.backbone import Backbone, load_imagenet, local_orthogonal
 from icnet.config import Config
 from icnet.model import ICNet
 
@@ -49,3 +49,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         load_imagenet(ICNet(Config(size=32, width=0.25)), tmp_path / "text.pth")
     with pytest.raises(FileNotFoundError, match="no backbone weights"):
         load_imagenet(ICNet(Config(size=32, width=0.25)), tmp_path / "none.pth")
+
+
+def test_a_locally_orthogonal_convolution_keeps_the_spread_of_hes_and_mostly_turns_each_cell():
+    torch.manual_seed(0)
+    weight = torch.empty(64, 64, 3, 3)
+    local_orthogonal(weight)
+    centre = weight[:, :, 1, 1]
+    assert weight.square().sum().item() == pytest.approx(2 * 64, rel=0.02)
+    assert centre.square().sum() > 0.98 * weight.square().sum()
+    torch.testing.assert_close(centre @ centre.T / 2, torch.eye(64), rtol=0, atol=0.05)
