@@ -2,6 +2,8 @@
 
 from jaxtyping import install_import_hook
 
+import icnet  # noqa: F401 (before any test imports torchvision)
+
 CHECKED = ("backbone", "blocks", "cosaliency", "cues", "decoder", "loss", "model")
 
 install_import_hook([f"icnet.{module}" for module in CHECKED], "beartype.beartype")
