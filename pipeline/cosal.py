@@ -1,6 +1,7 @@
 """`cosal`, the command line beside the pipeline: maps of a folder of photographs, tables as PNG, scores of maps."""
 
 import csv
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 from PIL import Image
 
 from icnet import checkpoint, images
-from pipeline import cluster, export, index, pictures, predict, registry, sism, tables
+from pipeline import cluster, compare, export, index, pictures, predict, registry, scores, sism, tables, tracking
 
 CHAMPION = "models:/icnet@champion"
 SHEET = 8
@@ -62,6 +63,36 @@ def export_command(
     """The maps of a table as a tree of PNG files."""
     count = export.maps(table, out, column) if cutouts is None else export.cutouts(table, cutouts, out)
     print(f"{count} PNG files in {out}")
+
+
+@app.command("score")
+def score_command(
+    maps: Annotated[Path, typer.Argument(help="a folder of <group>/<name>.png")],
+    masks: Annotated[Path, typer.Argument(help="a folder of <group>/<name>.png")],
+    void: Annotated[Path | None, typer.Option(help="a folder of masks of pixels without a label")] = None,
+    size: Annotated[str, typer.Option(help="px of the square to score at, or original")] = "224",
+    as_json: Annotated[bool, typer.Option("--json", help="everything, groups too, as JSON")] = False,
+) -> None:
+    """The field's metrics of anybody's maps; what is missing or left over is named."""
+    if size != "original" and not (size.isdigit() and int(size)):
+        raise typer.BadParameter(f"--size is px or original, got {size}")
+    found = compare.compare(maps, masks, void, None if size == "original" else int(size))
+    if as_json:
+        print(json.dumps(found.content(), indent=1, ensure_ascii=False))
+        return
+    print(scores.table([(maps.name, size if size == "original" else f"{size} px", found.scores)]))
+    for sentence in found.sentences():
+        print(sentence)
+
+
+@app.command("rollback")
+def rollback_command(
+    version: Annotated[str | None, typer.Argument(help="the version to take; without it, the champion before")] = None,
+    name: Annotated[str, typer.Option(help="the registered model")] = "icnet",
+) -> None:
+    """Make the champion before the champion again; the gate does not promote the version that is left by itself."""
+    left, taken = registry.rollback(registry.Registry(name, tracking.server()), version)
+    print(f"models:/{name}@champion is version {taken} again, no longer {left}")
 
 
 def _model(model: str, work: Path) -> tuple[Path, str]:

@@ -1,4 +1,6 @@
 import csv
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +86,16 @@ def test_the_console_script_is_installed(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("cosal: nothing holds no finished table")
+
+
+def test_maps_of_anybody_are_scored_and_what_is_missing_is_named(tmp_path):
+    masks = photographs.write(tmp_path / "photos", {"apple": 3}) / "masks"
+    shutil.copytree(masks, tmp_path / "maps")
+    (tmp_path / "maps" / "apple" / "0002.png").rename(tmp_path / "maps" / "apple" / "more.png")
+    result = run("score", tmp_path / "maps", masks, "--size", "original")
+    assert "1 masks have no map and are not scored: apple/0002" in result.stdout
+    assert "1 maps have no mask and are not scored: apple/more" in result.stdout
+    content = json.loads(run("score", tmp_path / "maps", masks, "--json").stdout)
+    assert content["images"] == 2
+    assert content["overall"]["mae"] == pytest.approx(0, abs=0.01)
+    assert content["overall"]["max_f"] > 0.99
