@@ -17,6 +17,9 @@ TOP = 128
 NEIGHBOURS = 0.1
 """Share of a locally orthogonal convolution that is He's."""
 
+FLOOR = 1e-3
+"""Share of the largest variance that is added to each before it is divided by."""
+
 
 class Backbone(nn.Module):
     """Features of six stages, each taken before the pooling that ends it (sections 3.5 and 4.1)."""
@@ -62,6 +65,21 @@ def local_orthogonal(weight: Float[Tensor, "o i 3 3"]) -> None:
     centre = nn.init.orthogonal_(weight.new_empty(weight.shape[:2]), gain=2**0.5)
     nn.init.kaiming_normal_(weight, nonlinearity="relu").mul_(NEIGHBOURS)
     weight[:, :, 1, 1] += centre * (1 - NEIGHBOURS**2) ** 0.5
+
+
+@torch.no_grad()
+def whiten(model: nn.Module, images: Float[Tensor, "n 3 s s"]) -> None:
+    """Let the model's compressing convolutions give whitened principal components of the features of `images`.
+
+    All features of an untrained backbone point nearly the same way, so that their correlations tell nothing apart.
+    """
+    features = model.backbone(images)
+    for stage, layer in model.compress.items():
+        cells = features[int(stage) - 1].permute(0, 2, 3, 1).flatten(0, 2)
+        values, vectors = torch.linalg.eigh(torch.cov(cells.T))
+        scaled_to = (vectors / (values + FLOOR * values[-1]).sqrt()).T.flip(0)[: layer.out_channels]
+        layer.weight.copy_(scaled_to[:, :, None, None])
+        layer.bias.copy_(-scaled_to @ cells.mean(dim=0))
 
 
 def load_imagenet(model: nn.Module, source: str | Path) -> None:

@@ -32,7 +32,7 @@ class Config:
     """What the CFM sums: the program the l2-normalised correlation maps, the paper the raw ones."""
     init: Literal["program", "paper", "he", "delta"] = "program"
     """New layers: N(0, 0.01), N(0, 0.1), or He's. The VGG-16 part is He's too, until weights are loaded; with `delta`
-    it is orthogonal and local (Xiao et al., ICML 2018), so that it tells colours and textures apart untrained."""
+    it is orthogonal and local (Xiao et al., ICML 2018), to tell colours and textures apart untrained."""
 
     def __post_init__(self) -> None:
         if self.size < SMALLEST:

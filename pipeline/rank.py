@@ -58,8 +58,8 @@ class Worker:
         knobs, model = self.knobs, checkpoint.load(self.job.initial)
         if knobs.channels_last:
             model.to(memory_format=torch.channels_last)
-        if knobs.backbone_rate == 0:
-            model.backbone.requires_grad_(False)
+        for part in knobs.freeze:
+            model.get_submodule(part).requires_grad_(False)
         if self.job.gpus:
             model.chunk = VALIDATED_AT_ONCE
         if knobs.batch_norm == "sync":

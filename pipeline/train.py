@@ -13,14 +13,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import ray.train
 import torch
 from pydantic import Field, create_model
 from ray.train import ScalingConfig
+from torch import Tensor
 
 import icnet
-from icnet import backbone, checkpoint, training
+from icnet import backbone, checkpoint, images, training
 from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import batches, cluster, command, params, progress, summary, tables, tracking
@@ -47,7 +50,8 @@ class Params(params.Section):
 
     optimiser: Literal["adam", "adamw"] = "adam"
     rate: Rate = 1e-5
-    backbone_rate: Annotated[float, Field(ge=0)] | None = None
+    backbone_rate: Rate | None = None
+    freeze: list[str] = Field([])
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup: Share = 0.0
@@ -71,6 +75,9 @@ class Params(params.Section):
     retries: int = Field(3, ge=0)
 
 
+EXAMPLES = 64
+"""Images that untrained features are whitened on."""
+
 MACHINERY = {"loaders", "panels_every", "checkpoint_every", "checkpoint_steps", "retries"}
 """Params that cannot change the model: a training that was stopped goes on when they change."""
 
@@ -92,9 +99,13 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
     folder = (target.parent / "work" / "train" / fingerprint(samples, knobs, network)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     first, stored = folder / "first.safetensors", folder / "samples.arrow"
+    table = batches.memory_map(samples, stored)
+    split = batches.split(table, knobs.validation, knobs.seed)
     if not first.is_file():
-        checkpoint.save(begin(knobs, network), first)
-    split = batches.split(batches.memory_map(samples, stored), knobs.validation, knobs.seed)
+        model = begin(knobs, network)
+        if network.init == "delta" and network.weights is None:
+            backbone.whiten(model, examples(table, split))
+        checkpoint.save(model, first)
     with cluster.connect():
         scaling = machines(knobs)
         announce(split, scaling, resumed=(folder / SNAPSHOT).is_file())
@@ -167,7 +178,17 @@ def begin(knobs: Params, network: Network) -> ICNet:
             f"model.weights: torchvision's VGG-16 cannot be downloaded ({error}); without a network, give the path of a"
             " file that holds it, or null to train from scratch"
         ) from error
+    if unknown := sorted(set(knobs.freeze) - dict(model.named_children()).keys()):
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise TrainError(f"train.freeze: the network has no part {', '.join(unknown)} (there: {parts})")
     return model
+
+
+def examples(table: pa.Table, split: Split) -> Tensor:
+    """The first images of the training groups, in turn, as network input [n, 3, s, s] with n at most EXAMPLES."""
+    turns = sorted((turn, row) for rows in split.train.values() for turn, row in enumerate(rows))
+    pictures = [images.decode(table["image"][row].as_py()) for _, row in turns[:EXAMPLES]]
+    return images.normalise(np.stack(pictures))
 
 
 def write(result: ray.train.Result, first: Path, target: Path, facts: dict[str, Any]) -> dict[str, float]:
