@@ -1,0 +1,48 @@
+import torch
+
+from icnet import backbone, images
+from icnet.config import Config
+from icnet.model import ICNet
+from tests import photographs
+
+
+def network():
+    torch.manual_seed(0)
+    return ICNet(Config(size=96, width=0.25, init="delta"))
+
+
+def pictures():
+    arrays = [photographs.photograph(seed, 96, 96)[0] for seed in range(8)]
+    return torch.cat([images.normalise(array[None]) for array in arrays])
+
+
+def similarity(features):
+    """Mean cosine of the features of different cells."""
+    cells = torch.nn.functional.normalize(features.permute(0, 2, 3, 1).flatten(0, 2), dim=1)
+    return float((cells @ cells.T).mean())
+
+
+def test_a_locally_orthogonal_convolution_all_but_turns_each_cell():
+    weight = torch.empty(24, 24, 3, 3)
+    backbone.local_orthogonal(weight)
+    centre = weight[:, :, 1, 1].clone()
+    turned = centre @ centre.T / 2
+    assert torch.allclose(turned, torch.eye(24), atol=0.15)
+    weight[:, :, 1, 1] = 0
+    assert weight.norm() < 0.2 * centre.norm()
+
+
+def test_whitened_features_point_every_way_where_untrained_ones_agree():
+    model, inputs = network(), pictures()
+    with torch.no_grad():
+        before = [similarity(model.compress[k](model.backbone(inputs)[int(k) - 1])) for k in ("4", "5")]
+        backbone.whiten(model, inputs)
+        after = [similarity(model.compress[k](model.backbone(inputs)[int(k) - 1])) for k in ("4", "5")]
+    assert all(abs(late) < 0.1 < early for early, late in zip(before, after, strict=True))
+
+
+def test_whitening_depends_on_nothing_but_weights_and_images():
+    first, second = network(), network()
+    for model in (first, second):
+        backbone.whiten(model, pictures())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
