@@ -12,7 +12,6 @@ figures.
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -196,7 +195,9 @@ def _f_curve(found: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    """MB of this process alone; getrusage would count a large parent's too."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1e3
 
 
 if __name__ == "__main__":

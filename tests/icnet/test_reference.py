@@ -134,7 +134,8 @@ def adam_losses(model, reference, dtype, steps):
         optimiser.zero_grad()
         loss = iou_loss(model(images, sisms), masks)
         loss.backward()
-        norms = norms or {key: value.grad.norm().item() for key, value in model.named_parameters()}
+        learned = ((key, value.grad) for key, value in model.named_parameters() if value.requires_grad)
+        norms = norms or {key: gradient.norm().item() for key, gradient in learned}
         optimiser.step()
         losses.append(loss.item())
     return losses, norms
