@@ -16,7 +16,7 @@ from pipeline import cluster, pictures, tables
 
 MOST_IMAGES = 8
 """Columns of a sheet."""
-CSA_STAGE = 5
+CSA_STAGE = 4
 """The co-saliency block whose CSA maps are shown."""
 AT_ONCE = 32
 """Images as network input at a time."""
