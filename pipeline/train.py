@@ -120,8 +120,9 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
     shutil.rmtree(folder)
     summary.tell(
         "train",
-        f"{knobs.epochs} epochs in {progress.duration(time.monotonic() - began)}; the best by {knobs.best} is epoch"
-        f" {int(best['epoch'])}: {progress.scores(best)}",
+        f"{knobs.epochs} epochs in {progress.duration(time.monotonic() - began)}; kept is"
+        f" {f'the best by {knobs.best}' if split.validation else 'the last'}, epoch {int(best['epoch'])}:"
+        f" {progress.scores(best)}",
         f"model and history in {target}, curves and panels in MLflow run {facts['run_id']} (`make ui`)",
     )
 
