@@ -2,8 +2,8 @@
 
 import csv
 import json
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -98,8 +98,9 @@ def rollback_command(
 def _model(model: str, work: Path) -> tuple[Path, str]:
     """The file of weights behind a name, and the SOD method that belongs to it."""
     if model.startswith("models:/"):
-        work.mkdir(parents=True, exist_ok=True)
-        return registry.fetch(model, Path(tempfile.mkdtemp(dir=work, prefix="model-")))
+        shutil.rmtree(work / "model", ignore_errors=True)
+        (work / "model").mkdir(parents=True)
+        return registry.fetch(model, work / "model")
     if not Path(model).is_file():
         raise checkpoint.CheckpointError(
             f"there is no file {model}; a registered model is named models:/<name>@<alias>"
