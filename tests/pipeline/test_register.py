@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from icnet import checkpoint, images, sod
-from pipeline import gate, register, registry, results, rollback, scores, tables, tracking
+from pipeline import cosal, gate, register, registry, results, scores, tables, tracking
 from pipeline.registry import Registry
 from tests import benchmark, photographs
 
@@ -132,7 +132,7 @@ def test_the_champion_changes_only_for_a_better_model(shelf, place):
     assert (left, taken) == ("3", "1") and shelf.aliases()["champion"] == "1"
     kept = again(shelf, place / "model3", place / "results3")
     assert (kept["version"], kept["alias"]) == (3, "challenger") and "by hand" in kept["reason"]
-    rollback.main("4", shelf.name)
+    cosal.rollback_command("4", shelf.name)
     assert shelf.aliases()["champion"] == "4"
 
 
