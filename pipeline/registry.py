@@ -2,8 +2,10 @@
 
 import ast
 import logging
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -126,10 +128,25 @@ def rollback(registry: Registry, number: str | None = None) -> tuple[str, str]:
     return current, target
 
 
+@contextmanager
+def fluent(server: str) -> Iterator[None]:
+    """For MLflow's functions that know one server at a time: this one, and afterwards the one before."""
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    mlflow.set_tracking_uri(server)
+    mlflow.set_registry_uri(server)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
 def publish(run: Run, model: Path, spec: str, tags: Mapping[str, Any]) -> str:
     """Log the pyfunc of `pipeline/serving.py` to a run, with the SOD method `spec` inside; returns its model's id."""
-    mlflow.set_tracking_uri(run.server)
-    mlflow.set_registry_uri(run.server)
     sod = Spec.parse(spec)
     artifacts = {"model": str(model.resolve())}
     if sod.file:
@@ -146,20 +163,21 @@ def publish(run: Run, model: Path, spec: str, tags: Mapping[str, Any]) -> str:
         model_type="co-saliency",
     )
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    Model.log(
-        artifact_path=None,
-        flavor=mlflow.pyfunc,
-        run_id=run.id,
-        model_id=begun.model_id,
-        python_model=str(SERVING),
-        code_paths=[str(Path(icnet.__file__).parent)],
-        artifacts=artifacts,
-        model_config={INSIDE: spec},
-        signature=signature(),
-        input_example=example(),
-        pip_requirements=requirements(sod.kind),
-        step=BEFORE_ALL,
-    )
+    with fluent(run.server):
+        Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run.id,
+            model_id=begun.model_id,
+            python_model=str(SERVING),
+            code_paths=[str(Path(icnet.__file__).parent)],
+            artifacts=artifacts,
+            model_config={INSIDE: spec},
+            signature=signature(),
+            input_example=example(),
+            pip_requirements=requirements(sod.kind),
+            step=BEFORE_ALL,
+        )
     return begun.model_id
 
 
@@ -172,12 +190,12 @@ def fetch(uri: str, folder: Path) -> tuple[Path, str]:
 
     Raises RegistryError where the server does not know it.
     """
-    mlflow.set_tracking_uri(tracking.server())
-    mlflow.set_registry_uri(tracking.server())
+    server = tracking.server()
     try:
-        place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        with fluent(server):
+            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
     except MlflowException as error:
-        raise RegistryError(f"{tracking.server()} has no {uri}: {error.message}") from error
+        raise RegistryError(f"{server} has no {uri}: {error.message}") from error
     flavor = Model.load(str(place)).flavors["python_function"]
     files = {name: place / entry["path"] for name, entry in flavor["artifacts"].items()}
     return files["model"], flavor["config"][INSIDE].replace("{sod}", str(files.get("sod", "")))

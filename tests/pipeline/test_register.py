@@ -209,8 +209,8 @@ def served(server, tmp_path_factory):
     shelf = Registry("icnet-served", server)
     registered(shelf, folder, 9, FAIR)
     root = photographs.write(folder / "root", {"apple": 3, "bear": 2}, 60, 90)
-    mlflow.set_tracking_uri(server)
-    yield "models:/icnet-served@champion", sorted(root.glob("images/*/*.png"))
+    with registry.fluent(server):
+        yield "models:/icnet-served@champion", sorted(root.glob("images/*/*.png"))
     del os.environ["MLFLOW_TRACKING_URI"]
 
 
