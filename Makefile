@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: repro test test-slow lint bench ui clean
+.PHONY: repro test test-slow lint bench ui
 
 repro: .venv/installed
 	dvc repro
@@ -20,6 +20,13 @@ test-slow: .venv/installed
 lint: .venv/installed
 	ruff check .
 	ruff format --check .
+
+bench: .venv/installed data/demo
+	python -m benchmarks.sism speed data/demo/train
+	python -m benchmarks.predict speed
+
+data/demo: .venv/installed
+	dvc repro demo
 
 ui: .venv/installed
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
