@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,20 @@ import typer
 from PIL import Image
 
 from icnet import checkpoint, images
-from pipeline import cluster, compare, export, index, pictures, predict, registry, scores, sism, tables, tracking
+from pipeline import (
+    cluster,
+    command,
+    compare,
+    export,
+    index,
+    pictures,
+    predict,
+    registry,
+    scores,
+    sism,
+    tables,
+    tracking,
+)
 
 CHAMPION = "models:/icnet@champion"
 SHEET = 8
@@ -154,11 +166,5 @@ def _rejects(work: Path, file: Path) -> int:
 
 
 def main() -> None:
-    """The console script: an error that the project raises on purpose is one message."""
-    try:
-        app()
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("icnet", "pipeline"):
-            raise
-        print(f"cosal: {error}", file=sys.stderr)
-        sys.exit(1)
+    """The console script."""
+    command.answer(app, "cosal")
