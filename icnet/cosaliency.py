@@ -3,6 +3,8 @@
 Legend: n images, m SIVs of their group, c channels, h x w cells, p = h * w, k channels of the co-saliency features.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -31,17 +33,23 @@ class CosaliencyBlock(nn.Module):
         self.joined = Residual(out)
 
     def forward(
-        self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m 2 c"]
-    ) -> tuple[Float[Tensor, "n k h w"], Float[Tensor, "n 1 h w"] | None, Float[Tensor, "n m"]]:
-        """The enhanced features, the foreground's CSA maps (None without the CFM) and its SIVs' weights."""
+        self, features: Float[Tensor, "n c h w"], groups: Sequence[tuple[int, Float[Tensor, "_ 2 c"]]]
+    ) -> tuple[Float[Tensor, "n k h w"], Float[Tensor, "n 1 h w"] | None, list[Float[Tensor, "_ _m"]]]:
+        """The enhanced features, the foreground's CSA maps (None without the CFM) and, a group, its SIVs' weights.
+
+        `groups`: how many of the images, one after the other, belong to each group, and the group's SIVs.
+        """
+        parts = features.split([count for count, _ in groups])
+        sivs = [group for _, group in groups]
         with full_precision(features):
             if self.config.fusion == "cfm":
-                attention = [self.attend(features, sivs[:, branch]) for branch in (0, 1)]
-                projections = [self._attended(features, maps) for maps, _ in attention]
-                maps, weights = attention[0]
+                fore, back = (self._attention(parts, [group[:, side] for group in sivs]) for side in (0, 1))
+                projections = [self._attended(features, maps) for maps, _ in (fore, back)]
+                maps, weights = fore
             else:
-                projections = [self._tiled(features, sivs[:, branch]) for branch in (0, 1)]
-                maps, weights = None, features.new_full((len(features), len(sivs)), 1 / len(sivs))
+                projections = [self._tiled(features, parts, [group[:, side] for group in sivs]) for side in (0, 1)]
+                pairs = zip(parts, sivs, strict=True)
+                maps, weights = None, [part.new_full((len(part), len(group)), 1 / len(group)) for part, group in pairs]
         branches = [self.branch(part.to(self.join.weight.dtype)) for part in projections]
         return self.joined(self.join(torch.cat(branches, dim=1))), maps, weights
 
@@ -51,15 +59,22 @@ class CosaliencyBlock(nn.Module):
         """One branch's CSA maps and weights."""
         return intra.csa(features, sivs, self.alpha, raw=self.config.summed == "raw")
 
+    def _attention(self, parts: Sequence[Tensor], sivs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        found = [self.attend(*pair) for pair in zip(parts, sivs, strict=True)]
+        return torch.cat([maps for maps, _ in found]), [weights for _, weights in found]
+
     def _attended(self, features: Float[Tensor, "n c h w"], maps: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n k h w"]:
         weight, bias = self._projection(features)
         return self._correlated(weight, features, maps) * maps + bias
 
-    def _tiled(self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m c"]) -> Float[Tensor, "n k h w"]:
+    def _tiled(
+        self, features: Float[Tensor, "n c h w"], parts: Sequence[Tensor], sivs: Sequence[Float[Tensor, "_ c"]]
+    ) -> Float[Tensor, "n k h w"]:
         weight, bias = self._projection(features)
-        own, group = weight.split([weight.shape[1] - sivs.shape[1], sivs.shape[1]], dim=1)
-        constant = torch.mv(group, sivs.mean(dim=0)).view(-1, 1, 1)
-        return self._correlated(own, features, None) + constant + bias
+        own, group = weight.split([weight.shape[1] - features.shape[1], features.shape[1]], dim=1)
+        pairs = zip(parts, sivs, strict=True)
+        means = [torch.mv(group, of_group.mean(dim=0)).expand(len(part), -1) for part, of_group in pairs]
+        return self._correlated(own, features, None) + torch.cat(means)[:, :, None, None] + bias
 
     def _correlated(
         self, weight: Float[Tensor, "k i"], features: Float[Tensor, "n c h w"], maps: Tensor | None

@@ -31,6 +31,10 @@ class Cues:
         """The cues of a group from the cues of its parts."""
         return cls(tuple(torch.cat(block) for block in zip(*(part.sivs for part in parts), strict=True)))
 
+    def split(self, sizes: Sequence[int]) -> list["Cues"]:
+        """What `merge` would join: the cues of the first sizes[0] images, of the next sizes[1], and so on."""
+        return [Cues(blocks) for blocks in zip(*(block.split(list(sizes)) for block in self.sivs), strict=True)]
+
     def to(self, device: torch.device | str) -> "Cues":
         """The same cues on another device."""
         return Cues(tuple(block.to(device) for block in self.sivs))

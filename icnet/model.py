@@ -1,7 +1,9 @@
 """ICNet: Figure 2 from top to bottom. Legend: n images, m SIVs of their group, c channels, h x w cells, s px a side."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -25,6 +27,10 @@ ENHANCED = 128
 """Channels of the co-saliency features."""
 DECODED = 32
 """Channels in the decoder."""
+
+
+Members = list[tuple[int, Cues]]
+"""How many of some images, one after the other, belong to each group, and the group's cues."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,27 @@ class ICNet(nn.Module):
         every_map: bool = False,
     ) -> Prediction:
         """As `forward`, with the CSA maps and weights that led there, and one map or `every_map` of four."""
+        return self.predict_groups(images, sisms, [len(images)], None if cues is None else [cues], every_map)[0]
+
+    def predict_groups(
+        self,
+        images: Float[Tensor, "n 3 s s"],
+        sisms: Float[Tensor, "n 1 s s"],
+        sizes: Sequence[int],
+        cues: Sequence[Cues] | None = None,
+        every_map: bool = False,
+    ) -> list[Prediction]:
+        """`predict` of several groups in one pass: the first sizes[0] images are the first group, and so on."""
         sisms = self._seen(sisms)
         parts = [self._encode(part, low=True) for part in self._chunks(images)]
         if cues is None:
-            cues = Cues.merge([self._cues(*pair) for pair in zip(parts, self._chunks(sisms), strict=True)])
-        decoded = [self._decode(*pair, cues, every_map) for pair in zip(parts, self._chunks(sisms), strict=True)]
-        return _joined(decoded)
+            own = Cues.merge([self._cues(*pair) for pair in zip(parts, self._chunks(sisms), strict=True)])
+            cues = own.split(sizes)
+        decoded, start = [], 0
+        for part, maps in zip(parts, self._chunks(sisms), strict=True):
+            decoded.append(self._decode(part, maps, _present(sizes, cues, start, start + len(maps)), every_map))
+            start += len(maps)
+        return _joined(decoded, sizes)
 
     def intra_cues(self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"]) -> Cues:
         """The SIVs of these images; those of a group's parts, merged, are the group's."""
@@ -145,11 +166,12 @@ class ICNet(nn.Module):
                 blocks.append(torch.stack([intra.nmap(part, side) for side in masks], dim=1))
         return Cues(tuple(blocks))
 
-    def _enhance(self, features: Features, cues: Cues) -> tuple[dict[int, Tensor], Tensor, Tensor]:
-        """Foreground CSA maps by stage, the fused features of stage 4, and the SIVs' weights."""
+    def _enhance(self, features: Features, groups: Members) -> tuple[dict[int, Tensor], Tensor, list[Tensor]]:
+        """Foreground CSA maps by stage, the fused features of stage 4, and each group's SIVs' weights."""
         enhanced, csa, weights = [], {}, []
-        for stage, part, sivs in zip(STAGES, features.high, cues.sivs, strict=True):
-            better, maps, shares = self.blocks[str(stage)](part, sivs.to(part.dtype))
+        for block, (stage, part) in enumerate(zip(STAGES, features.high, strict=True)):
+            sivs = [(count, cues.sivs[block].to(part.dtype)) for count, cues in groups]
+            better, maps, shares = self.blocks[str(stage)](part, sivs)
             enhanced.append(better)
             weights.append(shares)
             if maps is not None:
@@ -157,13 +179,21 @@ class ICNet(nn.Module):
         fourth, fifth, sixth = enhanced
         fused = self.fuse56(fifth + resize(sixth, fifth.shape[2:]))
         fused = self.fuse45(fourth + resize(fused, fourth.shape[2:]))
-        return csa, fused, torch.stack(weights).mean(dim=0)
+        return csa, fused, [torch.stack(of_stages).mean(dim=0) for of_stages in zip(*weights, strict=True)]
 
-    def _decode(self, features: Features, sisms: Float[Tensor, "n 1 s s"], cues: Cues, every_map: bool) -> Prediction:
-        csa, fused, weights = self._enhance(features, cues)
+    def _decode(
+        self, features: Features, sisms: Float[Tensor, "n 1 s s"], groups: Members, every_map: bool
+    ) -> list[Prediction]:
+        """A prediction for each group's images among these."""
+        csa, fused, weights = self._enhance(features, groups)
         maps = self.decoder(self._batch(fused), [*map(self._batch, features.low)], self._batch(sisms), every_map)
         same = [resize(part[: len(sisms)], sisms.shape[2:]) for part in maps]
-        return Prediction(torch.cat(same, dim=1), csa, weights)
+        counts = [count for count, _ in groups]
+        split = {stage: found.split(counts) for stage, found in csa.items()}
+        return [
+            Prediction(found, {stage: of_groups[number] for stage, of_groups in split.items()}, shares)
+            for number, (found, shares) in enumerate(zip(torch.cat(same, dim=1).split(counts), weights, strict=True))
+        ]
 
     def _seen(self, sisms: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n 1 s s"]:
         return sisms if self.config.sisms else torch.ones_like(sisms)
@@ -199,7 +229,21 @@ class ICNet(nn.Module):
                 nn.init.normal_(module.weight, std=spread)
 
 
-def _joined(parts: list[Prediction]) -> Prediction:
-    csa = {stage: torch.cat([part.csa[stage] for part in parts]) for stage in parts[0].csa}
-    maps = torch.cat([part.maps for part in parts])
-    return Prediction(maps, csa, torch.cat([part.weights for part in parts]))
+def _present(sizes: Sequence[int], cues: Sequence[Cues], start: int, stop: int) -> Members:
+    """The groups that images `start` to `stop` belong to, and how many of these images are theirs."""
+    ends = list(accumulate(sizes))
+    counts = [min(stop, end) - max(start, end - size) for size, end in zip(sizes, ends, strict=True)]
+    return [(count, of_group) for count, of_group in zip(counts, cues, strict=True) if count > 0]
+
+
+def _joined(parts: list[list[Prediction]], sizes: Sequence[int]) -> list[Prediction]:
+    """A prediction for each group, from those of its images in one chunk after another."""
+    found, left = iter([one for part in parts for one in part]), []
+    for size in sizes:
+        pieces = []
+        while sum(len(piece.maps) for piece in pieces) < size:
+            pieces.append(next(found))
+        csa = {stage: torch.cat([piece.csa[stage] for piece in pieces]) for stage in pieces[0].csa}
+        maps = torch.cat([piece.maps for piece in pieces])
+        left.append(Prediction(maps, csa, torch.cat([piece.weights for piece in pieces])))
+    return left

@@ -9,6 +9,9 @@ import pickle
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +60,15 @@ class Read:
         return {**task, "payload": pickle.dumps(rows, protocol=5)}
 
 
+@dataclass(frozen=True)
+class Pack:
+    """Whole groups, or a piece of one, that go through the network together: their rows, images and SISMs."""
+
+    groups: list[list[dict[str, Any]]]
+    pictures: Tensor
+    sisms: Tensor
+
+
 class Network:
     """The model on this worker's device, and the samples of a shard as its input."""
 
@@ -68,15 +80,22 @@ class Network:
         self.model = checkpoint.load(model, self.device).for_inference(getattr(torch, precision))
         self.model.chunk = batch
 
-    def runs(self, task: dict[str, Any]) -> Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]:
-        """Per group of the shard its rows, images [n, 3, s, s] and SISMs [n, 1, s, s] on the device."""
-        by_group: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in pickle.loads(task["payload"]):
-            by_group[row["group"]].append(row)
-        for rows in by_group.values():
-            pictures = images.normalise(np.stack([row["image"] for row in rows])).to(self.device)
-            sisms = images.scale(np.stack([row["sism"] for row in rows])).to(self.device)
-            yield rows, pictures, sisms
+    def packs(self, rows: list[dict[str, Any]]) -> Iterator[Pack]:
+        """The shard's groups in packs of at most `batch` images; a larger group is a pack of its own."""
+        groups = [list(members) for _, members in groupby(rows, key=itemgetter("group"))]
+        pack: list[list[dict[str, Any]]] = []
+        for members in groups:
+            if pack and sum(map(len, pack)) + len(members) > self.model.chunk:
+                yield self._pack(pack)
+                pack = []
+            pack.append(members)
+        if pack:
+            yield self._pack(pack)
+
+    def _pack(self, groups: list[list[dict[str, Any]]]) -> Pack:
+        rows = [row for members in groups for row in members]
+        pictures = images.normalise(np.stack([row["image"] for row in rows])).to(self.device)
+        return Pack(groups, pictures, images.scale(np.stack([row["sism"] for row in rows])).to(self.device))
 
 
 class Gather(Network):
@@ -87,8 +106,9 @@ class Gather(Network):
         self.folder = Path(folder)
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        for _, pictures, sisms in self.runs(task):
-            save_cues(self.model.intra_cues(pictures, sisms).to("cpu"), self.folder / f"{task['key']}.safetensors")
+        for pack in self.packs(pickle.loads(task["payload"])):
+            cues = self.model.intra_cues(pack.pictures, pack.sisms).to("cpu")
+            save_cues(cues, self.folder / f"{task['key']}.safetensors")
         return {"number": task["number"], "images": task["stop"] - task["start"]}
 
 
@@ -101,20 +121,25 @@ class Predict(Network):
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         rows = []
-        for members, pictures, sisms in self.runs(task):
-            cues, first = self._gathered(members[0]["group"], task["key"])
-            found = self.model.predict(pictures, sisms, cues)
-            rows += _rows(members, found.maps.float(), found.weights.float(), first)
+        for pack in self.packs(pickle.loads(task["payload"])):
+            cues, first = self._gathered(pack.groups[0][0]["group"], task["key"])
+            sizes = [len(members) for members in pack.groups]
+            found = self.model.predict_groups(pack.pictures, pack.sisms, sizes, cues)
+            for members, one in zip(pack.groups, found, strict=True):
+                rows += _rows(members, one.maps.float(), one.weights.float(), first)
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
         tables.write_shard(self.folder, shard, tables.MAPS, rows, [])
         return {"number": shard.number, "images": len(rows)}
 
-    def _gathered(self, group: str, piece: str) -> tuple[Cues | None, int]:
-        """The cues of a group that was gathered in a first pass, and where in them the images of this piece begin."""
+    def _gathered(self, group: str, piece: str) -> tuple[list[Cues] | None, int]:
+        """The cues of a group that was gathered in a first pass, and where in them the images of this piece begin.
+
+        None for groups that are whole: a shard holds either whole groups or a piece of one.
+        """
         if group not in self.gathered:
             return None, 0
         cues, starts = ray.get(self.gathered[group])
-        return cues.to(self.device), starts[piece]
+        return [cues.to(self.device)], starts[piece]
 
 
 def _rows(members: list[dict[str, Any]], maps: Tensor, weights: Tensor, first: int) -> list[dict[str, Any]]:

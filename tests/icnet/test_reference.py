@@ -56,7 +56,7 @@ def double(official, reference):
     with torch.inference_mode():
         features = model._encode(images, low=True)
         intra = model._cues(features, sisms)
-        _, fused, _ = model._enhance(features, intra)
+        _, fused, _ = model._enhance(features, [(len(images), intra)])
         return model, model.decoder(fused, features.low, sisms, every_map=True), features, intra
 
 

@@ -49,6 +49,23 @@ def test_every_row_of_table_2_predicts_a_group_in_two_passes(row):
         torch.testing.assert_close(torch.cat(parts), network(images, sisms), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("row", range(1, 8))
+@pytest.mark.parametrize("sizes", [[5], [1, 4], [2, 1, 2], [1, 1, 1, 1, 1]])
+def test_groups_packed_into_one_pass_get_the_maps_they_get_alone(row, sizes):
+    network = ICNet(Config.row(row, **SMALL), chunk=3).double().eval()
+    images, sisms = (part.double() for part in group(5))
+    with torch.inference_mode():
+        packed = network.predict_groups(images, sisms, sizes)
+        alone = [network.predict(*pair) for pair in zip(images.split(sizes), sisms.split(sizes), strict=True)]
+    assert len(packed) == len(sizes)
+    for one, other in zip(packed, alone, strict=True):
+        torch.testing.assert_close(one.maps, other.maps, rtol=0, atol=1e-10)
+        torch.testing.assert_close(one.weights, other.weights, rtol=0, atol=1e-10)
+        assert one.csa.keys() == other.csa.keys()
+        for stage, maps in one.csa.items():
+            torch.testing.assert_close(maps, other.csa[stage], rtol=0, atol=1e-10)
+
+
 def test_without_sisms_they_change_nothing():
     images, sisms = group()
     for row in range(1, 8):

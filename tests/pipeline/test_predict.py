@@ -1,4 +1,5 @@
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import processes
 from icnet import checkpoint, images
 from icnet.config import Config
 from icnet.model import ICNet
@@ -101,6 +103,13 @@ def test_the_batch_changes_nothing_beyond_rounding(samples, model, made, tmp_pat
     assert closest(make(samples, model, tmp_path, batch=64), tables.read(made).to_pylist()) <= 1
 
 
+def test_small_groups_share_a_pass_and_keep_their_own_answers(samples, model, made):
+    network = predict.Network(str(model), batch=8, precision="float32")
+    rows = predict.Read(str(samples))({"start": 0, "stop": 21})["payload"]
+    packs = [[len(members) for members in pack.groups] for pack in network.packs(pickle.loads(rows))]
+    assert packs == [[5, 1], [13], [2]]
+
+
 def test_a_second_run_predicts_nothing(samples, model, made, capsys):
     predict.make(samples, model, made, made.parent / "work", KNOBS)
     assert "0 made now" in capsys.readouterr().out
@@ -137,6 +146,21 @@ def start(root, samples, model, folder):
     )
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     return subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_group_of_3000_is_predicted_in_the_memory_of_a_group_of_300(model, root, tmp_path):
+    peaks = []
+    for size in (300, 3000):
+        samples = photographs.samples(tmp_path / f"samples{size}", {"crowd": size}, SIDE)
+        code = (
+            "from pathlib import Path; from pipeline import predict; "
+            f"predict.make(Path({str(samples)!r}), Path({str(model)!r}), Path({str(tmp_path / f'maps{size}')!r}), "
+            f"Path({str(tmp_path / 'work')!r}), predict.Params(shard=100, actors=2))"
+        )
+        peaks.append(processes.run(code)[1])
+        assert len(tables.read(tmp_path / f"maps{size}")) == size
+    assert peaks[1] < 1.25 * peaks[0]
 
 
 @pytest.mark.slow
