@@ -1,9 +1,10 @@
 """Speed and memory of stage predict.
 
-Speed: images/s of the stage on all cores, start-up apart, against the bare forward pass of the same network on the
-same arrays, one thread, times the cores. Growth: time and memory for one group of 10, 100, 1000 ... images.
+Speed: images/s of the stage on all cores, from its first shard's end to its last's, against the bare forward pass of
+the same network made ready in the same way, one thread, times the cores.
+Growth: time and memory for one group of 10, 100, 1000 ... images.
 
-    python -m benchmarks.predict speed --images 160
+    python -m benchmarks.predict speed --images 480
     python -m benchmarks.predict growth --size 112 --width 0.25 --most 10000
 """
 
@@ -70,7 +71,7 @@ def stage(table: Path, model: Path, out: Path, batch: int) -> tuple[float, int]:
 def forward(model: Path, size: int, group: int, batch: int) -> float:
     """Seconds an image of the bare forward pass on one thread."""
     torch.set_num_threads(1)
-    network = checkpoint.load(model)
+    network = checkpoint.load(model).for_inference()
     network.chunk = batch
     inputs = torch.randn(group, 3, size, size), torch.rand(group, 1, size, size)
     with torch.inference_mode():
@@ -82,7 +83,7 @@ def forward(model: Path, size: int, group: int, batch: int) -> float:
 
 @app.command()
 def speed(
-    count: Annotated[int, typer.Option("--images")] = 160,
+    count: Annotated[int, typer.Option("--images")] = 480,
     group: Annotated[int, typer.Option(help="images in a group")] = 10,
     size: Size = 224,
     width: Width = 1.0,
@@ -92,17 +93,16 @@ def speed(
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        model, sizes, seconds = weights(place, size, width), (count // 4, count), []
+        model = weights(place, size, width)
+        table = samples(place / "samples", {f"g{n:05d}": group for n in range(count // group)}, size)
         bare = forward(model, size, group, batch)
-        for total in sizes:
-            table = samples(place / f"samples{total}", {f"g{n:05d}": group for n in range(total // group)}, size)
-            seconds.append(stage(table, model, place / f"maps{total}", batch)[0])
+        seconds = stage(table, model, place / "maps", batch)[0]
         bare = (bare + forward(model, size, group, batch)) / 2
-    each = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
+        found = processes.steady(place / "maps")
     print(f"{size} px, width {width}, groups of {group}, batch {batch}, {cores} cores, {count} images")
     print(f"bare forward {1 / bare:8.2f} images/s a core, {cores / bare:8.2f} on {cores}")
-    print(f"stage        {1 / each:8.2f} images/s, start-up {seconds[0] - sizes[0] * each:.1f} s apart")
-    print(f"ratio        {bare / each / cores:8.2f}")
+    print(f"stage        {found:8.2f} images/s, start-up and end {seconds - count / found:.1f} s apart")
+    print(f"ratio        {found * bare / cores:8.2f}")
 
 
 @app.command()

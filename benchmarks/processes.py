@@ -1,11 +1,14 @@
-"""A stage in a process of its own: how long it took, and what all its processes held at their peak."""
+"""A stage in a process of its own: how long it took, how fast it ran, and what its processes held at their peak."""
 
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
+
+from pipeline import tables
 
 
 def run(code: str) -> tuple[float, int]:
@@ -21,6 +24,13 @@ def run(code: str) -> tuple[float, int]:
     if process.returncode:
         raise SystemExit(words.decode()[-2000:])
     return time.perf_counter() - began, peak[0]
+
+
+def steady(folder: Path) -> float:
+    """Images/s of the stage that wrote a table, from the end of its first shard to the end of its last."""
+    shards = tables.receipt(folder)["shards"]
+    ends = sorted(((folder / shard["file"]).stat().st_mtime_ns, shard["rows"]) for shard in shards)
+    return sum(rows for _, rows in ends[1:]) / (ends[-1][0] - ends[0][0]) * 1e9
 
 
 def _watch(process: subprocess.Popen, peak: list[int]) -> None:

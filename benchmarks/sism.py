@@ -1,9 +1,10 @@
 """Speed and memory of stage sism.
 
-Speed: images/s of the stage on all cores, start-up apart, against a plain loop over the same files in one process on
-one core times the cores. Memory: what the stage's processes hold at their peak for N and for 10 N images.
+Speed: images/s of the stage on all cores, from its first shard's end to its last's, against a plain loop over the same
+files in one process on one core times the cores.
+Memory: what the stage's processes hold at their peak for N and for 10 N images.
 
-    python -m benchmarks.sism speed data/demo/train --method gc --images 400
+    python -m benchmarks.sism speed data/demo/train --method gc --images 2000
     python -m benchmarks.sism memory data/demo/train --method ones --images 2000
 """
 
@@ -80,23 +81,22 @@ def stage(index: Path, samples: Path, method: str, shard: int) -> tuple[float, i
 def speed(
     root: Path,
     method: Annotated[str, typer.Option()] = "gc",
-    count: Annotated[int, typer.Option("--images")] = 400,
+    count: Annotated[int, typer.Option("--images")] = 2000,
     shard: Annotated[int, typer.Option()] = 16,
 ) -> None:
     """Images/s of the stage against a plain loop times the cores."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        sizes = (count // 4, count)
-        indexes = [repeat(root, size, place / f"index{size}") for size in sizes]
-        plain = loop(root, indexes[0], method)
-        seconds = [stage(index, place / f"out{index.name}", method, shard)[0] for index in indexes]
-        plain = (plain + loop(root, indexes[0], method)) / 2
-    each = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
-    print(f"{method}, {cores} cores, {sizes[1]} images, shards of {shard}")
+        few, many = (repeat(root, size, place / f"index{size}") for size in (count // 8, count))
+        plain = loop(root, few, method)
+        seconds = stage(many, place / "out", method, shard)[0]
+        plain = (plain + loop(root, few, method)) / 2
+        found = processes.steady(place / "out")
+    print(f"{method}, {cores} cores, {count} images, shards of {shard}")
     print(f"plain loop   {1 / plain:8.1f} images/s a core, {cores / plain:8.1f} on {cores}")
-    print(f"stage        {1 / each:8.1f} images/s, start-up {seconds[0] - sizes[0] * each:.1f} s apart")
-    print(f"ratio        {plain / each / cores:8.2f}")
+    print(f"stage        {found:8.1f} images/s, start-up and end {seconds - count / found:.1f} s apart")
+    print(f"ratio        {plain * found / cores:8.2f}")
 
 
 @app.command()
