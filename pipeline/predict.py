@@ -36,11 +36,17 @@ SILENT = 0.02
 """A group whose SISMs are darker than this on average carries next to no saliency (section 4.4)."""
 
 
+Gathered = dict[str, tuple[ray.ObjectRef, int]]
+"""By the key of a piece the cues of its whole group, and where in them the images of the piece begin."""
+
+
 class Params(params.Section):
-    """How co-saliency maps are predicted. `shard`: images a shard; `batch`: images through the network at once."""
+    """How co-saliency maps are predicted. `shard`: images a shard; `batch`: images through the network at once; `cut`:
+    Table 4's n_test, groups cut into batches of that many images that know nothing of each other (null: whole)."""
 
     shard: int = Field(256, ge=1)
     batch: int = Field(8, ge=1)
+    cut: int | None = Field(None, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     actors: int | None = Field(None, ge=1)
     gpus: float | None = Field(None, ge=0)
@@ -49,14 +55,15 @@ class Params(params.Section):
 class Read:
     """CPU task: the samples of one shard as arrays."""
 
-    def __init__(self, samples: str) -> None:
-        self.samples = Path(samples)
+    def __init__(self, samples: str, cut: int | None = None) -> None:
+        self.samples, self.cut = Path(samples), cut
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         columns = ["group", "name", "image", "sism", "height", "width"]
         rows = tables.read_rows(self.samples, task["start"], task["stop"], columns).to_pylist()
-        for row in rows:
+        for row, unit in zip(rows, units([row["group"] for row in rows], self.cut), strict=True):
             row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])
+            row["unit"] = unit
         return {**task, "payload": pickle.dumps(rows, protocol=5)}
 
 
@@ -82,7 +89,7 @@ class Network:
 
     def packs(self, rows: list[dict[str, Any]]) -> Iterator[Pack]:
         """The shard's groups in packs of at most `batch` images; a larger group is a pack of its own."""
-        groups = [list(members) for _, members in groupby(rows, key=itemgetter("group"))]
+        groups = [list(members) for _, members in groupby(rows, key=itemgetter("unit"))]
         pack: list[list[dict[str, Any]]] = []
         for members in groups:
             if pack and sum(map(len, pack)) + len(members) > self.model.chunk:
@@ -115,14 +122,14 @@ class Gather(Network):
 class Predict(Network):
     """Ray Data actor: writes the co-saliency maps of one shard after another."""
 
-    def __init__(self, folder: str, gathered: dict[str, ray.ObjectRef], **network: Any) -> None:
+    def __init__(self, folder: str, gathered: Gathered, **network: Any) -> None:
         super().__init__(**network)
         self.folder, self.gathered = Path(folder), gathered
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         rows = []
         for pack in self.packs(pickle.loads(task["payload"])):
-            cues, first = self._gathered(pack.groups[0][0]["group"], task["key"])
+            cues, first = self._gathered(task["key"])
             sizes = [len(members) for members in pack.groups]
             found = self.model.predict_groups(pack.pictures, pack.sisms, sizes, cues)
             for members, one in zip(pack.groups, found, strict=True):
@@ -131,15 +138,15 @@ class Predict(Network):
         tables.write_shard(self.folder, shard, tables.MAPS, rows, [])
         return {"number": shard.number, "images": len(rows)}
 
-    def _gathered(self, group: str, piece: str) -> tuple[list[Cues] | None, int]:
-        """The cues of a group that was gathered in a first pass, and where in them the images of this piece begin.
+    def _gathered(self, piece: str) -> tuple[list[Cues] | None, int]:
+        """The cues of the group that this shard is a piece of, and where in them its images begin.
 
         None for groups that are whole: a shard holds either whole groups or a piece of one.
         """
-        if group not in self.gathered:
+        if piece not in self.gathered:
             return None, 0
-        cues, starts = ray.get(self.gathered[group])
-        return [cues.to(self.device)], starts[piece]
+        cues, first = self.gathered[piece]
+        return [ray.get(cues).to(self.device)], first
 
 
 def _rows(members: list[dict[str, Any]], maps: Tensor, weights: Tensor, first: int) -> list[dict[str, Any]]:
@@ -178,6 +185,14 @@ def load_cues(file: Path) -> Cues:
         return Cues(tuple(content.get_tensor(str(number)) for number in range(len(content.keys()))))
 
 
+def units(groups: list[str], cut: int | None) -> list[str]:
+    """What each row is predicted with, by name: its whole group, or the batch of `cut` images of it. `groups` are the
+    groups of rows that start where such a unit does."""
+    if cut is None:
+        return groups
+    return [f"{group}/{n // cut}" for group, members in groupby(groups) for n, _ in enumerate(members)]
+
+
 def plan(samples: Path, knobs: Params, model: str) -> list[Shard]:
     """Shards of at most `shard` images; a shard's key holds its groups whole, for each map depends on all of them."""
     rows = tables.read(samples, ["group", "name", "height", "width"])
@@ -188,21 +203,22 @@ def plan(samples: Path, knobs: Params, model: str) -> list[Shard]:
         sources[group].add(key)
     whole = {group: tables.fingerprint(sorted(keys)) for group, keys in sources.items()}
     column = pa.array([whole[group] for group in rows["group"].to_pylist()], pa.string())
-    made_by = ("predict", VERSION, model, knobs.batch, knobs.precision)
+    made_by = ("predict", VERSION, model, knobs.batch, knobs.precision, knobs.cut)
+    rows = rows.set_column(0, "group", pa.array(units(rows["group"].to_pylist(), knobs.cut), pa.string()))
     return tables.plan(rows.append_column("whole", column), knobs.shard, *made_by)
 
 
-def pieces(samples: Path, shards: list[Shard]) -> dict[str, list[Shard]]:
-    """The shards of every group that is cut over several; such a shard holds one group alone."""
-    groups = tables.read(samples, ["group"])["group"].to_pylist()
+def pieces(samples: Path, shards: list[Shard], cut: int | None = None) -> dict[str, list[Shard]]:
+    """The shards of every unit that is spread over several; such a shard holds one unit alone."""
+    groups = units(tables.read(samples, ["group"])["group"].to_pylist(), cut)
     held = [(shard, set(groups[shard.start : shard.stop])) for shard in shards]
     times = Counter(group for _, found in held for group in found)
-    cut: dict[str, list[Shard]] = defaultdict(list)
+    large: dict[str, list[Shard]] = defaultdict(list)
     for shard, found in held:
         for group in found:
             if times[group] > 1:
-                cut[group].append(shard)
-    return dict(cut)
+                large[group].append(shard)
+    return dict(large)
 
 
 def make(samples: Path, model: Path, maps: Path, work: Path, knobs: Params) -> None:
@@ -218,11 +234,11 @@ def make(samples: Path, model: Path, maps: Path, work: Path, knobs: Params) -> N
         with cluster.connect():
             pool = stream.actors(knobs.actors, knobs.gpus, wants_gpu=True)
             network = {"model": str(model.resolve()), "batch": knobs.batch, "precision": knobs.precision}
-            read = Read(str(samples.resolve())).__call__
-            gathered = _gather(pieces(samples, shards), missing, work, read, network, pool)
+            read = Read(str(samples.resolve()), knobs.cut).__call__
+            gathered = _gather(pieces(samples, shards, knobs.cut), missing, work, read, network, pool)
             arguments = {"folder": str(maps.resolve()), "gathered": gathered, **network}
             seconds = stream.run(missing, read, Predict, arguments, pool, "co-saliency maps")
-    counts = tables.finish(maps, shards, tables.MAPS, stage="predict", model=weights)
+    counts = tables.finish(maps, shards, tables.MAPS, stage="predict", model=weights, cut=knobs.cut)
     shutil.rmtree(work, ignore_errors=True)
     made = sum(map(len, missing))
     summary.tell(
@@ -234,25 +250,23 @@ def make(samples: Path, model: Path, maps: Path, work: Path, knobs: Params) -> N
 
 
 def _gather(
-    cut: dict[str, list[Shard]],
+    large: dict[str, list[Shard]],
     missing: list[Shard],
     work: Path,
     read: Any,
     network: dict[str, Any],
     pool: stream.Actors,
-) -> dict[str, ray.ObjectRef]:
-    """The first pass over the large groups that maps are still missing of: per group its cues, and where in them the
-    images of each piece begin."""
+) -> Gathered:
+    """The first pass over the large groups that maps are still missing of."""
     wanted = {shard.key for shard in missing}
-    cut = {group: found for group, found in cut.items() if any(shard.key in wanted for shard in found)}
+    large = {group: found for group, found in large.items() if any(shard.key in wanted for shard in found)}
     work.mkdir(parents=True, exist_ok=True)
-    todo = [s for found in cut.values() for s in found if not (work / f"{s.key}.safetensors").is_file()]
+    todo = [s for found in large.values() for s in found if not (work / f"{s.key}.safetensors").is_file()]
     stream.run(todo, read, Gather, {"folder": str(work.resolve()), **network}, pool, "SIVs of large groups")
     gathered = {}
-    for group, found in cut.items():
-        cues = Cues.merge([load_cues(work / f"{shard.key}.safetensors") for shard in found])
-        starts = {shard.key: shard.start - found[0].start for shard in found}
-        gathered[group] = ray.put((cues, starts))
+    for found in large.values():
+        cues = ray.put(Cues.merge([load_cues(work / f"{shard.key}.safetensors") for shard in found]))
+        gathered |= {shard.key: (cues, shard.start - found[0].start) for shard in found}
     return gathered
 
 

@@ -110,6 +110,28 @@ def test_small_groups_share_a_pass_and_keep_their_own_answers(samples, model, ma
     assert packs == [[5, 1], [13], [2]]
 
 
+def test_a_cut_group_is_predicted_in_batches_that_know_nothing_of_each_other(samples, model, made, tmp_path):
+    rows = make(samples, model, tmp_path, cut=4)
+    network, inputs = checkpoint.load(model), tables.read(samples).to_pylist()
+    last = [place for place, row in enumerate(inputs) if row["group"] == "chair"][8:12]
+    with torch.no_grad():
+        maps = network(
+            images.normalise(np.stack([images.decode(inputs[place]["image"]) for place in last])),
+            images.scale(np.stack([images.decode_gray(inputs[place]["sism"]) for place in last])),
+        )
+    for place, map_ in zip(last, maps[:, 0].numpy(), strict=True):
+        expected = images.resize(images.quantise(map_), (inputs[place]["height"], inputs[place]["width"]))
+        assert np.abs(images.decode_gray(rows[place]["map"]).astype(int) - expected).max() <= 1
+    assert closest(rows, tables.read(made).to_pylist()) > 1
+    assert tables.receipt(tmp_path / "maps")["cut"] == 4
+
+
+def test_batches_of_a_cut_group_may_be_larger_than_a_shard(samples, model, made, tmp_path):
+    assert predict.units(["a", "a", "a", "b"], 2) == ["a/0", "a/0", "a/1", "b/0"]
+    whole = make(samples, model, tmp_path / "whole", cut=9)
+    assert closest(make(samples, model, tmp_path / "pieces", cut=9, shard=4), whole) <= 1
+
+
 def test_a_second_run_predicts_nothing(samples, model, made, capsys):
     predict.make(samples, model, made, made.parent / "work", KNOBS)
     assert "0 made now" in capsys.readouterr().out
