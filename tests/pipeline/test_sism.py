@@ -203,3 +203,18 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(large, root, tmp_path):
     workers[0].kill()
     assert process.wait() == 0
     assert photographs.files(tmp_path / "samples") == photographs.files(large / "samples")
+
+
+@pytest.mark.slow
+def test_a_killed_raylet_ends_the_stage_and_a_rerun_ends_with_the_same_bytes(large, root, tmp_path):
+    if not (large / "samples").exists():
+        assert start(root, large).wait() == 0
+    shutil.copytree(large / "index", tmp_path / "index")
+    process = start(root, tmp_path)
+    wait_for_shards(process, tmp_path / "samples", 4)
+    children = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in children if child.name() == "raylet").kill()
+    assert process.wait(timeout=120) != 0
+    assert not (tmp_path / "samples" / tables.RECEIPT_FILE).exists()
+    assert start(root, tmp_path).wait() == 0
+    assert photographs.files(tmp_path / "samples") == photographs.files(large / "samples")
