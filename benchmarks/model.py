@@ -24,6 +24,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from yardstick import Yardstick
 
@@ -94,19 +95,44 @@ def quality(weights: Annotated[Path, typer.Option("--checkpoint")], data: Path =
 def one(task: str, kind: str, n: int) -> None:
     """One measurement in this process, as JSON."""
     torch.manual_seed(0)
-    inputs = torch.randn(n, 3, 224, 224), torch.rand(n, 1, 224, 224)
+    inputs = [part.to(DEVICE) for part in (torch.randn(n, 3, 224, 224), torch.rand(n, 1, 224, 224))]
     step = (_predicting if task == "inference" else _training)(kind, *inputs)
     for _ in range(2):
         step()
-    clock, cpu = [], []
-    for _ in range(3):
-        begun, spent = time.perf_counter(), time.process_time()
-        step()
-        clock.append(1000 * (time.perf_counter() - begun) / n)
-        cpu.append(1000 * (time.process_time() - spent) / n)
-    print(json.dumps({"ms": min(clock), "cpu": min(cpu), "mb": _peak() / n}))
+    times = [_timed(step) for _ in range(3)]
+    clock, cpu = (1000 * min(column) / n for column in zip(*times, strict=True))
+    held = torch.cuda.max_memory_allocated() / 1e6 if DEVICE.type == "cuda" else _peak()
+    # Compiled convolutions have no entry in the counter; eager ones are the same sums.
+    eager = _predicting if task == "inference" else _training
+    with FlopCounterMode(display=False) as counter:
+        eager(kind.split()[0], *inputs)()
+    speed = counter.get_total_flops() / (clock / 1000 * n)
+    print(json.dumps({"ms": clock, "cpu": cpu, "mb": held / n, "gflops": speed / 1e9}))
 
 
+def _timed(step: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the clock and of CPU."""
+    _wait()
+    begun, spent = time.perf_counter(), time.process_time()
+    step()
+    _wait()
+    return time.perf_counter() - begun, time.process_time() - spent
+
+
+def _wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _roof(dtype: torch.dtype) -> float:
+    """Operations per second of a large matrix product."""
+    side = 8192 if DEVICE.type == "cuda" else 2048
+    left, right = (torch.randn(side, side, device=DEVICE, dtype=dtype) for _ in range(2))
+    left @ right
+    return 2 * side**3 / min(_timed(lambda: left @ right)[0] for _ in range(5))
+
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -118,25 +144,35 @@ def _compare(task: str, kinds: list[str], n: int, repeats: int, allocator: bool)
         answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
         found[kind].append(json.loads(answer.splitlines()[-1]))
     middle = {
-        kind: {key: statistics.median(run[key] for run in runs) for key in ("ms", "cpu", "mb")}
+        kind: {key: statistics.median(run[key] for run in runs) for key in ("ms", "cpu", "mb", "gflops")}
         for kind, runs in found.items()
     }
     fast = "MALLOC_MMAP_MAX_" in environment
-    print(f"\n{task}, n = {n}, {torch.get_num_threads()} threads, {'fast' if fast else 'default'} allocator settings")
-    print(f"{'per image':18} {'clock ms':>9} {'CPU ms':>9} {'peak MB':>9} {'times as fast: clock, CPU':>28}")
+    print(
+        f"\n{task}, n = {n}, {DEVICE}, {torch.get_num_threads()} threads, {'fast' if fast else 'default'} allocator"
+        " settings"
+    )
+    roofs = " and ".join(f"{_roof(dtype) / 1e9:.0f} in {name}" for name, dtype in _DTYPES.items())
+    print(f"a large matrix product comes to {roofs} GFLOP/s")
+    print(
+        f"{'per image':18} {'clock ms':>9} {'CPU ms':>9} {'peak MB':>9} {'GFLOP/s':>9} {'times as fast: clock, CPU':>28}"
+    )
     plain = middle["yardstick"]
     for kind, one in middle.items():
         ratios = f"{plain['ms'] / one['ms']:20.2f} {plain['cpu'] / one['cpu']:7.2f}"
-        print(f"{kind:18} {one['ms']:9.1f} {one['cpu']:9.1f} {one['mb']:9.0f} {ratios}", flush=True)
+        print(
+            f"{kind:18} {one['ms']:9.1f} {one['cpu']:9.1f} {one['mb']:9.0f} {one['gflops']:9.0f} {ratios}", flush=True
+        )
 
 
 def _predicting(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[[], object]:
     if kind == "yardstick":
-        network = Yardstick().eval()
+        network = Yardstick().eval().to(DEVICE)
     else:
-        network = ICNet(Config(init="he")).for_inference(_DTYPES[kind.split()[0]])
+        network = ICNet(Config(init="he"), chunk=4 if DEVICE.type == "cpu" else 40)
+        network = network.to(DEVICE).for_inference(_DTYPES[kind.split()[0]])
     if kind.endswith("compiled"):
-        network.compile(options={"freezing": True})
+        network.compile(**({"options": {"freezing": True}} if DEVICE.type == "cpu" else {}))
 
     def step() -> None:
         with torch.inference_mode():
@@ -147,11 +183,12 @@ def _predicting(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callabl
 
 def _training(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[[], object]:
     network = Yardstick() if kind == "yardstick" else ICNet(Config(init="he")).to(memory_format=torch.channels_last)
+    network.to(DEVICE)
     if kind.endswith("compiled"):
         network.compile()
     optimiser = torch.optim.Adam(network.train().parameters(), lr=1e-5, weight_decay=1e-4)
     masks = (sisms > 0.5).float()
-    precision = torch.autocast("cpu", torch.bfloat16) if kind.startswith("bf16") else nullcontext()
+    precision = torch.autocast(DEVICE.type, torch.bfloat16) if kind.startswith("bf16") else nullcontext()
 
     def step() -> None:
         with precision:
