@@ -154,9 +154,8 @@ def _compare(task: str, kinds: list[str], n: int, repeats: int, allocator: bool)
     )
     roofs = " and ".join(f"{_roof(dtype) / 1e9:.0f} in {name}" for name, dtype in _DTYPES.items())
     print(f"a large matrix product comes to {roofs} GFLOP/s")
-    print(
-        f"{'per image':18} {'clock ms':>9} {'CPU ms':>9} {'peak MB':>9} {'GFLOP/s':>9} {'times as fast: clock, CPU':>28}"
-    )
+    columns = f"{'clock ms':>9} {'CPU ms':>9} {'peak MB':>9} {'GFLOP/s':>9} {'times as fast: clock, CPU':>28}"
+    print(f"{'per image':18} {columns}")
     plain = middle["yardstick"]
     for kind, one in middle.items():
         ratios = f"{plain['ms'] / one['ms']:20.2f} {plain['cpu'] / one['cpu']:7.2f}"
