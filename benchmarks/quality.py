@@ -1,0 +1,116 @@
+"""Quality on real photographs: the recipe of a preset in plain torch, in one process, without Ray and MLflow.
+
+    python -m benchmarks.quality data/samples/pascal_coseg vgg16.pth out --preset presets/pascal_coseg.yaml
+    python -m benchmarks.quality ... -S epochs=8 -S rate=1e-3 --config features=nf
+
+It splits, shuffles and augments as stage train does, so that it learns the same model on a machine that has nothing
+but torch. `out/model.safetensors` holds the averaged weights of the last epoch; killed, it goes on from its last one.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+import yaml
+
+from icnet import backbone, checkpoint, training
+from icnet.config import Config
+from icnet.loss import iou_loss
+from icnet.model import ICNet
+from icnet.training import Batch, Training
+from pipeline import batches
+from pipeline.batches import Augmentation, Loader, Seat, Split
+
+PAPERS = {"seed": 0, "validation": 0.15, "batch_size": 10, "epochs": 60, "flip": 0.5, "precision": "float32"}
+"""Where the preset is silent."""
+
+
+def main(
+    samples: Path,
+    weights: Path,
+    out: Path,
+    preset: Annotated[Path, typer.Option()] = Path("presets/pascal_coseg.yaml"),
+    change: Annotated[list[str], typer.Option("-S", help="KEY=VALUE of the preset's section train")] = [],  # noqa: B006
+    config: Annotated[list[str], typer.Option(help="KEY=VALUE of icnet.config.Config")] = [],  # noqa: B006
+) -> None:
+    """Train on a samples table and print the loss on its validation groups, epoch by epoch, beside the SISMs'."""
+    sections = yaml.safe_load(preset.read_text())
+    knobs = PAPERS | sections["train"] | _values(change)
+    made = {key: value for key, value in sections["model"].items() if key != "weights"} | _values(config)
+    torch.manual_seed(knobs["seed"])
+    network = ICNet(Config(**made))
+    backbone.load_imagenet(network, weights)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device, memory_format=torch.channels_last)
+    for part in knobs.get("freeze", []):
+        network.get_submodule(part).requires_grad_(False)
+    out.mkdir(parents=True, exist_ok=True)
+    table = batches.memory_map(samples, out / "samples.arrow")
+    split = batches.split(table, knobs["validation"], knobs["seed"])
+    pin = device.type == "cuda"
+    changes = Augmentation(knobs["flip"], knobs.get("crop", 0.0), knobs.get("colour", 0.0))
+    fit(network, split, Loader(table, knobs["seed"], changes, pin), Loader(table, knobs["seed"]), knobs, out)
+
+
+def fit(network: ICNet, split: Split, loader: Loader, plain: Loader, knobs: dict[str, Any], out: Path) -> None:
+    """Train to the end, or go on to it."""
+
+    def plan(epoch: int) -> list[list[Seat]]:
+        return batches.deal(batches.plan(split.train, knobs["batch_size"], knobs["seed"], epoch), 1, 0)
+
+    def load(epoch: int, steps: Sequence[list[Seat]]) -> Iterator[list[Batch]]:
+        seats = [seat for step in steps for seat in step]
+        for batch in batches.ahead(lambda seat: loader.seat(seat, epoch), seats, 8 if loader.pin else 1):
+            yield [batch.to(trained.device)]
+
+    named = {name: knobs.get(name) for name in ("rate", "backbone_rate")}
+    kind, decay = knobs.get("optimiser", "adam"), knobs.get("weight_decay", 1e-4)
+    optimiser = training.optimiser(network, kind, weight_decay=decay, **named)
+    steps = knobs["epochs"] * len(plan(0))
+    rates = training.schedule(optimiser, knobs.get("schedule", "constant"), steps, knobs.get("warmup", 0.0))
+    trained = Training(network, optimiser, rates, None, knobs["precision"], knobs.get("clip"), knobs.get("ema"))
+    if (out / training.STATE).is_file():
+        trained.load(out)
+    held = sum(map(len, split.validation.values()))
+    print(f"{sum(map(len, split.train.values()))} images to train on, {held} of {', '.join(split.validation)} held out")
+    losses, began = [], time.perf_counter()
+    for step in training.run(trained, knobs["epochs"], plan, load, knobs["seed"]):
+        losses.append(step.loss)
+        if not step.ends:
+            continue
+        loss = torch.stack(losses[-step.steps :]).mean().item()
+        spent = time.perf_counter() - began
+        ours, theirs = validate(trained, split, plain)
+        print(
+            f"epoch {step.epoch}: loss {loss:.3f}, held out {ours:.3f} (SISMs {theirs:.3f}),"
+            f" {len(losses) * knobs['batch_size'] / spent:.1f} images/s",
+            flush=True,
+        )
+        trained.save(out)
+        checkpoint.save(trained.best_model, out / "model.safetensors")
+
+
+@torch.no_grad()
+def validate(trained: Training, split: Split, loader: Loader) -> tuple[float, float]:
+    """Mean IoU loss of the finest maps and of the SISMs on the validation groups."""
+    model: ICNet = trained.best_model.eval()
+    ours, theirs = [], []
+    for rows in split.validation.values():
+        batch = loader(rows).to(trained.device)
+        with trained.autocast():
+            maps = model(batch.images, batch.sisms)
+        for found, sism, mask in zip(maps.float(), batch.sisms, batch.masks, strict=True):
+            ours.append(float(iou_loss(found[None], mask[None])))
+            theirs.append(float(iou_loss(sism[None], mask[None])))
+    return sum(ours) / max(1, len(ours)), sum(theirs) / max(1, len(theirs))
+
+
+def _values(changes: list[str]) -> dict[str, Any]:
+    return {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes)}
+
+
+if __name__ == "__main__":
+    typer.run(main)
