@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from icnet import images
 from icnet.training import Batch
@@ -59,9 +58,8 @@ def memory_map(samples: Path, file: Path) -> pa.Table:
         temporary = file.with_suffix(".part")
         schema = pa.schema([tables.SAMPLES.field(name) for name in COLUMNS])
         with pa.ipc.new_file(temporary, schema) as writer:
-            for entry in tables.receipt(samples)["shards"]:
-                shard = pq.read_table(samples / entry["file"], columns=list(COLUMNS))
-                writer.write_table(shard.replace_schema_metadata())
+            for shard in tables.each(samples, COLUMNS):
+                writer.write_table(shard)
         temporary.replace(file)
     return open_map(file)
 

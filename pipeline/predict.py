@@ -124,7 +124,7 @@ class Predict(Network):
 
     def __init__(self, folder: str, gathered: Gathered, **network: Any) -> None:
         super().__init__(**network)
-        self.folder, self.gathered = Path(folder), gathered
+        self.folder, self.gathered = folder, gathered
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         rows = []
@@ -221,14 +221,14 @@ def pieces(samples: Path, shards: list[Shard], cut: int | None = None) -> dict[s
     return dict(large)
 
 
-def make(samples: Path, model: Path, maps: Path, work: Path, knobs: Params) -> None:
-    """Predict the co-saliency maps of a samples table, or what is still missing of them.
+def make(samples: Path, model: Path, maps: Path, work: Path, knobs: Params, storage: str | None = None) -> None:
+    """Predict the co-saliency maps of a samples table, or what is missing of them; `storage`: where they lie.
 
     Raises TableError where the samples are unfinished and CheckpointError where the model is none.
     """
     weights = hashlib.sha256(model.read_bytes()).hexdigest()
     shards = plan(samples, knobs, weights)
-    missing = tables.begin(maps, shards)
+    missing = tables.begin(maps, shards, storage)
     seconds = 0.0
     if missing:
         with cluster.connect():
@@ -236,9 +236,9 @@ def make(samples: Path, model: Path, maps: Path, work: Path, knobs: Params) -> N
             network = {"model": str(model.resolve()), "batch": knobs.batch, "precision": knobs.precision}
             read = Read(str(samples.resolve()), knobs.cut).__call__
             gathered = _gather(pieces(samples, shards, knobs.cut), missing, work, read, network, pool)
-            arguments = {"folder": str(maps.resolve()), "gathered": gathered, **network}
+            arguments = {"folder": tables.where(maps, storage), "gathered": gathered, **network}
             seconds = stream.run(missing, read, Predict, arguments, pool, "co-saliency maps")
-    counts = tables.finish(maps, shards, tables.MAPS, stage="predict", model=weights, cut=knobs.cut)
+    counts = tables.finish(maps, shards, tables.MAPS, storage, stage="predict", model=weights, cut=knobs.cut)
     shutil.rmtree(work, ignore_errors=True)
     made = sum(map(len, missing))
     summary.tell(
@@ -279,7 +279,7 @@ def silent(maps: Path) -> list[str]:
 
 def main(samples: Path, model: Path, maps: Path, work: Path) -> None:
     """Write the MAPS table of SAMPLES by MODEL; WORK keeps the SIVs of large groups until the maps are there."""
-    make(samples, model, maps, work, params.load("predict", Params))
+    make(samples, model, maps, work, params.load("predict", Params), params.load("storage", str | None))
 
 
 if __name__ == "__main__":

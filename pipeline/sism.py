@@ -73,7 +73,7 @@ class Detect:
         torch.set_num_threads(1)
         keep_freed_blocks()
         self.method = sod.make(spec, cluster.device())
-        self.folder, self.size, self.batch = Path(folder), size, batch
+        self.folder, self.size, self.batch = folder, size, batch
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         found = pickle.loads(task["payload"])
@@ -132,8 +132,8 @@ def plan(index: pa.Table, knobs: Params, size: int, identity: str) -> list[Shard
     return tables.plan(index, 1.0, "sism", VERSION, identity, size, knobs.batch, weights=weights.tolist())
 
 
-def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
-    """Make the samples table of a collection, or what is still missing of it.
+def make(index: Path, samples: Path, knobs: Params, size: int, storage: str | None = None) -> None:
+    """Make the samples table of a collection, or what is still missing of it; `storage`: where its shards lie.
 
     Raises TableError where the index is unfinished, or where `strict` is set and an image was refused, and SodError
     where the method cannot be made.
@@ -141,16 +141,17 @@ def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
     spec = sod.absolute(knobs.method)
     table = tables.read(index)
     shards = plan(table, knobs, size, sod.make(spec).identity)
-    missing = tables.begin(samples, shards)
+    missing = tables.begin(samples, shards, storage)
     seconds = 0.0
     if missing:
         with cluster.connect():
             root = Path(tables.receipt(index)["root"]).resolve()
             read = Read(str(root), ray.put(table), size)
-            arguments = {"spec": spec, "folder": str(samples.resolve()), "size": size, "batch": knobs.batch}
+            arguments = {"spec": spec, "folder": tables.where(samples, storage), "size": size, "batch": knobs.batch}
             pool = stream.actors(knobs.actors, knobs.gpus, sod.uses_gpu(spec))
             seconds = stream.run(missing, read.__call__, Detect, arguments, pool, f"SISMs by {knobs.method}")
-    counts = tables.finish(samples, shards, tables.SAMPLES, stage="sism", method=knobs.method, size=size)
+    facts = {"stage": "sism", "method": knobs.method, "size": size}
+    counts = tables.finish(samples, shards, tables.SAMPLES, storage, **facts)
     made = sum(map(len, missing))
     summary.tell(
         "sism",
@@ -167,7 +168,9 @@ def make(index: Path, samples: Path, knobs: Params, size: int) -> None:
 
 def main(index: Path, samples: Path) -> None:
     """Write the SAMPLES table of the collection that INDEX lists."""
-    make(index, samples, params.load("sism", Params), params.load("model.size", int))
+    make(
+        index, samples, params.load("sism", Params), params.load("model.size", int), params.load("storage", str | None)
+    )
 
 
 if __name__ == "__main__":

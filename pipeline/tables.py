@@ -1,15 +1,15 @@
-"""The tables that stages exchange: their schemas, their shards, and the receipt that makes a table whole.
+"""The tables that stages exchange: their shards, and the receipt that makes a table whole.
 
-A table is a folder of Parquet shards, sorted by (group, name), beside `rejects.parquet` and `receipt.json`. Each
-shard carries the key of the work that made it, so a rerun keeps the shards whose key still fits and makes only the
-others. The receipt is written last: without it the table does not count as finished.
+A table is a folder of Parquet shards, sorted by (group, name), beside `rejects.parquet` and `receipt.json`; the shards
+may lie below a `storage` URI instead, which the receipt then names. Each shard carries the key of the work that made
+it, so a rerun keeps the shards whose key still fits and makes only the others. The receipt is written last: without
+it the table does not count as finished.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,44 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-KEY = [("group", pa.string()), ("name", pa.string())]
+from pipeline import storage
+from pipeline.schemas import INDEX, KEY, MAPS, REJECTS, SAMPLES
+from pipeline.shards import Shard, fingerprint, plan
+from pipeline.storage import Place, where
 
-INDEX = pa.schema(
-    [
-        *KEY,
-        *((name, pa.string()) for name in ("image", "mask", "void")),
-        *((name, pa.int32()) for name in ("height", "width")),
-        ("bytes", pa.int64()),
-        ("digest", pa.string()),
-    ]
-)
-"""One image a row. `image`, `mask`, `void`: paths below the collection's root; height, width in px, upright;
-`digest`: BLAKE2 of the bytes of image, mask and void, so that a changed file changes its row."""
-
-REJECTS = pa.schema([(name, pa.string()) for name in ("path", "group", "stage", "reason", "error")])
-"""One bad file a row: where it is, which stage refused it, one sentence why, the exception's class."""
-
-SAMPLES = pa.schema(
-    [
-        *KEY,
-        *((name, pa.binary()) for name in ("image", "sism", "mask")),
-        *((name, pa.int32()) for name in ("height", "width")),
-        ("digest", pa.string()),
-    ]
-)
-"""One image a row. `image`: s x s RGB PNG; `sism`, `mask`: s x s gray PNG, mask null where there is none;
-`digest`: SHA-256 of the original image file's bytes (equal digests are one photograph)."""
-
-MAPS = pa.schema(
-    [
-        *KEY,
-        ("map", pa.binary()),
-        *((name, pa.float32()) for name in ("weight", "area", "agreement", "saliency")),
-    ]
-)
-"""One image a row. `map`: co-saliency map, gray PNG at the image's original size; `weight`: how much the CSA maps of
-its shard lean on this image's SIV, 1 = as much as on an average member of the group; `area`: share of salient pixels;
-`agreement`: intersection over union of the map and the SISM, both cut at one half; `saliency`: mean of its SISM."""
+__all__ = ["INDEX", "KEY", "MAPS", "REJECTS", "SAMPLES", "Shard", "fingerprint", "plan", "where"]
 
 REJECTS_FILE = "rejects.parquet"
 RECEIPT_FILE = "receipt.json"
@@ -64,125 +32,120 @@ class TableError(RuntimeError):
     """A table that is missing, unfinished or damaged; the message names the folder and what to run."""
 
 
-@dataclass(frozen=True)
-class Shard:
-    """A unit of work and of storage: rows `start` to `stop` of the table it is planned from."""
-
-    number: int
-    start: int
-    stop: int
-    key: str
-
-    @property
-    def file(self) -> str:
-        """The shard's file name."""
-        return f"shard-{self.number:06d}.parquet"
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short name of whatever JSON can hold: equal parts, equal name."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def plan(rows: pa.Table, most: float, *made_by: Any, weights: Sequence[float] | None = None) -> list[Shard]:
-    """Cut `rows` (sorted by group) into shards of at most `most` images, whole groups together where they fit.
-
-    Depends on nothing but the rows, `most` and `weights` (each row's share of `most`, 1 by default). A shard's key
-    holds its rows and `made_by`: whatever else decides its bytes.
-    """
-    groups = rows.column("group").to_pylist()
-    weights = weights if weights is not None else [1.0] * len(groups)
-    return [
-        Shard(number, start, stop, fingerprint(rows.slice(start, stop - start).to_pydict(), *made_by))
-        for number, (start, stop) in enumerate(_cuts(groups, weights, most))
-    ]
-
-
-def _cuts(groups: list[str], weights: Sequence[float], most: float) -> Iterator[tuple[int, int]]:
-    start, held = 0, 0.0
-    for first, last in _runs(groups):
-        size = sum(weights[first:last])
-        if start < first and held + size > most:
-            yield start, first
-            start, held = first, 0.0
-        if size <= most:
-            held += size
-            continue
-        for row in range(first, last):
-            if row > start and held + weights[row] > most:
-                yield start, row
-                start, held = row, 0.0
-            held += weights[row]
-        yield start, last
-        start, held = last, 0.0
-    if start < len(groups):
-        yield start, len(groups)
-
-
-def _runs(groups: list[str]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for row in range(1, len(groups) + 1):
-        if row == len(groups) or groups[row] != groups[start]:
-            yield start, row
-            start = row
-
-
 def write_atomically(table: pa.Table, file: Path, together: int = 64) -> None:
     """Write a Parquet file that is either whole or not there; `together`: rows that are read at once."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    pq.write_table(table, temporary, compression="zstd", row_group_size=together, write_page_checksum=True)
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    temporary.replace(file)
+    storage.replace(file, _packed(table, together))
 
 
-def write_shard(folder: Path, shard: Shard, schema: pa.Schema, rows: list[dict], rejects: list[dict]) -> None:
-    """Write one shard; its rejects travel in the file's metadata until the table is finished."""
+def _packed(table: pa.Table, together: int) -> pa.Buffer:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", row_group_size=together, write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def write_shard(place: str | Path, shard: Shard, schema: pa.Schema, rows: list[dict], rejects: list[dict]) -> None:
+    """Write one shard to the address that `where` gave; its rejects travel in its metadata until the table is done."""
     metadata = {"key": shard.key, "rejects": json.dumps(rejects), "planned": str(len(shard))}
     rows = sorted(rows, key=lambda row: (row["group"], row["name"]))
-    write_atomically(pa.Table.from_pylist(rows, schema=schema.with_metadata(metadata)), folder / shard.file)
+    content = _packed(pa.Table.from_pylist(rows, schema=schema.with_metadata(metadata)), 64)
+    _put(storage.find(str(place)), shard, content)
 
 
-def begin(folder: Path, shards: list[Shard]) -> list[Shard]:
-    """Open a table for work: take its receipt away and return the shards still to be made."""
+def _put(place: Place, shard: Shard, content: pa.Buffer) -> None:
+    place.write(shard.file if place.own else storage.name(shard.key, content), content)
+
+
+def begin(folder: Path, shards: list[Shard], root: str | None = None) -> list[Shard]:
+    """Open a table for work: take its receipt away and return the shards still to be made.
+
+    `root`: the `storage` URI; shards that this table has elsewhere, for `root` was another, are copied to it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    place, before = storage.find(where(folder, root)), place_of(folder)
+    place.reach()
+    missing = _missing(place, shards, folder)
     (folder / RECEIPT_FILE).unlink(missing_ok=True)
     for leftover in folder.glob(".*.part"):
         leftover.unlink(missing_ok=True)
-    return [shard for shard in shards if _metadata(folder / shard.file).get("key") != shard.key]
+    if before.where == place.where or not missing:
+        return missing
+    found = _held(before, shards, before.names())
+    for _ in storage.each(lambda shard: _copy(before, place, shard, found), missing):
+        pass
+    return [shard for shard in missing if shard not in found]
 
 
-def finish(folder: Path, shards: list[Shard], schema: pa.Schema, **facts: Any) -> "Counts":
+def _missing(place: Place, shards: list[Shard], folder: Path) -> list[Shard]:
+    """The shards that are not there; what is not as the table's receipt had it is removed."""
+    there = place.names()
+    for entry in signature(folder)["shards"]:
+        if there.get(entry["file"], entry["bytes"]) != entry["bytes"]:
+            place.remove(entry["file"])
+            del there[entry["file"]]
+    held = _held(place, shards, there)
+    return [shard for shard in shards if shard not in held]
+
+
+def _held(place: Place, shards: list[Shard], there: dict[str, int]) -> dict[Shard, str]:
+    """The files of the shards that are there: their names tell, or in the table's own folder what each carries."""
+    if not place.own:
+        by_key = {name.partition("-")[0]: name for name in sorted(there, reverse=True)}
+        return {shard: by_key[shard.key] for shard in shards if shard.key in by_key}
+    known = [shard for shard in shards if shard.file in there]
+    keys = storage.each(lambda shard: _metadata(place, shard.file).get("key"), known)
+    return {shard: shard.file for shard, key in zip(known, keys, strict=True) if key == shard.key}
+
+
+def _copy(before: Place, place: Place, shard: Shard, found: dict[Shard, str]) -> None:
+    if shard in found:
+        with before.open(found[shard]) as content:
+            _put(place, shard, content.read_buffer())
+
+
+def finish(folder: Path, shards: list[Shard], schema: pa.Schema, root: str | None = None, **facts: Any) -> "Counts":
     """Check that every planned row is a row or a reject, drop files of older plans, and sign the receipt.
 
     Raises TableError where a shard is missing or rows were lost.
     """
+    place = storage.find(where(folder, root))
     if not shards:
         return write_whole(folder, schema.empty_table(), [], **facts)
-    rejects, entries, rows = [], [], 0
+    sizes = place.names()
+    held = _held(place, shards, sizes)
     for shard in shards:
-        file = folder / shard.file
-        metadata = _metadata(file)
-        if metadata.get("key") != shard.key:
-            raise TableError(f"{file} was not made by this plan: run the stage again")
-        refused = json.loads(metadata["rejects"])
-        count = pq.read_metadata(file).num_rows
-        if count + len({(row["group"], row["name"]) for row in refused}) != len(shard):
-            raise TableError(f"{file} holds {count} rows and {len(refused)} rejects of {len(shard)} planned images")
+        if shard not in held:
+            raise TableError(f"{place}/{shard.file} was not made by this plan: run the stage again")
+    rejects, entries, rows = [], [], 0
+    for shard, (count, refused) in zip(
+        shards, storage.each(lambda shard: _counted(place, held[shard], shard), shards), strict=True
+    ):
         rejects += refused
         rows += count
-        entries.append({"file": shard.file, "rows": count, "bytes": file.stat().st_size, "key": shard.key})
-    expected = {entry["file"] for entry in entries}
+        entries.append({"file": held[shard], "rows": count, "bytes": sizes[held[shard]], "key": shard.key})
+    _drop_strangers(folder, {entry["file"] for entry in entries} if place.own else set())
+    write_rejects(rejects, folder)
+    lying = {} if place.own else {"storage": place.where}
+    _sign(folder, {"rows": rows, "rejects": len(rejects), "shards": entries, **lying, **facts})
+    return Counts(rows, len(rejects))
+
+
+def _counted(place: Place, name: str, shard: Shard) -> tuple[int, list[dict]]:
+    """Rows and rejects of one shard. Raises TableError where rows were lost, or it cannot be read: it is removed."""
+    try:
+        with pq.ParquetFile(place.open(name)) as content:
+            count, refused = content.metadata.num_rows, json.loads(content.metadata.metadata[b"rejects"])
+    except pa.ArrowException as error:
+        place.remove(name)
+        raise TableError(f"{place}/{name} was damaged ({error}) and is removed: run the stage again") from error
+    if count + len({(row["group"], row["name"]) for row in refused}) != len(shard):
+        raise TableError(f"{place}/{name} holds {count} rows and {len(refused)} rejects of {len(shard)} planned images")
+    return count, refused
+
+
+def _drop_strangers(folder: Path, expected: set[str]) -> None:
     for stranger in folder.glob("shard-*.parquet"):
         if stranger.name not in expected:
             stranger.unlink()
-    write_rejects(rejects, folder)
-    _sign(folder, {"rows": rows, "rejects": len(rejects), "shards": entries, **facts})
-    return Counts(rows, len(rejects))
 
 
 @dataclass(frozen=True)
@@ -198,17 +161,11 @@ def write_whole(folder: Path, table: pa.Table, rejects: list[dict], **facts: Any
     shard = Shard(0, 0, len(table), fingerprint(facts))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECEIPT_FILE).unlink(missing_ok=True)
-    for stranger in folder.glob("shard-*.parquet"):
-        if stranger.name != shard.file:
-            stranger.unlink()
+    _drop_strangers(folder, {shard.file})
     write_atomically(table, folder / shard.file, together=1 << 16)
     write_rejects(rejects, folder)
-    entry = {
-        "file": shard.file,
-        "rows": len(table),
-        "bytes": (folder / shard.file).stat().st_size,
-        "key": shard.key,
-    }
+    size = (folder / shard.file).stat().st_size
+    entry = {"file": shard.file, "rows": len(table), "bytes": size, "key": shard.key}
     _sign(folder, {"rows": len(table), "rejects": len(rejects), "shards": [entry], **facts})
     return Counts(len(table), len(rejects))
 
@@ -224,50 +181,92 @@ def write_rejects(rejects: list[dict], folder: Path) -> None:
 
 def read(folder: Path, columns: Iterable[str] | None = None) -> pa.Table:
     """The whole table in the order of (group, name). Raises TableError where it is missing or unfinished."""
-    files = [folder / entry["file"] for entry in receipt(folder)["shards"]]
-    wanted = list(columns) if columns is not None else None
-    return pa.concat_tables(
-        [pq.read_table(file, columns=wanted, partitioning=None).replace_schema_metadata() for file in files]
+    return pa.concat_tables(list(each(folder, columns)))
+
+
+def each(folder: Path, columns: Iterable[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of one shard after another. Raises TableError where the table is missing, unfinished or damaged."""
+    place, wanted = place_of(folder), list(columns) if columns is not None else None
+    yield from storage.each(
+        lambda entry: _rows(folder, place, entry, 0, entry["rows"], wanted), receipt(folder)["shards"]
     )
 
 
 def read_rows(folder: Path, start: int, stop: int, columns: Iterable[str] | None = None) -> pa.Table:
     """Rows `start` to `stop` of the whole table, reading only the row groups that hold them."""
-    wanted, parts, before = list(columns) if columns is not None else None, [], 0
-    for entry in receipt(folder)["shards"]:
+    place, wanted = place_of(folder), list(columns) if columns is not None else None
+    parts, before = [], 0
+    for entry in _finished(folder)["shards"]:
         if before < stop and start < before + entry["rows"]:
-            parts.append(_rows_of_file(folder / entry["file"], max(0, start - before), stop - before, wanted))
+            parts.append(_rows(folder, place, entry, max(0, start - before), stop - before, wanted))
         before += entry["rows"]
     return pa.concat_tables(parts)
 
 
-def _rows_of_file(file: Path, start: int, stop: int, columns: list[str] | None) -> pa.Table:
-    with pq.ParquetFile(file) as content:
-        sizes = [content.metadata.row_group(number).num_rows for number in range(content.num_row_groups)]
-        ends = list(accumulate(sizes))
-        held = [number for number, end in enumerate(ends) if end > start and end - sizes[number] < stop]
-        first = ends[held[0]] - sizes[held[0]]
-        found = content.read_row_groups(held, columns=columns).replace_schema_metadata()
+def _rows(folder: Path, place: Place, entry: dict, start: int, stop: int, columns: list[str] | None) -> pa.Table:
+    """Rows of one shard. Raises TableError where it is not the one that the receipt names, or damaged."""
+    try:
+        with pq.ParquetFile(
+            place.open(entry["file"]), pre_buffer=not place.own, page_checksum_verification=True
+        ) as content:
+            if (content.metadata.metadata or {}).get(b"key", entry["key"].encode()) != entry["key"].encode():
+                raise OSError("it is another shard")
+            sizes = [content.metadata.row_group(number).num_rows for number in range(content.num_row_groups)]
+            ends = list(accumulate(sizes))
+            held = [number for number, end in enumerate(ends) if end > start and end - sizes[number] < stop]
+            first = ends[held[0]] - sizes[held[0]] if held else 0
+            found = content.read_row_groups(held, columns=columns).replace_schema_metadata()
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"{_damaged(folder, place, entry['file'])} ({error})") from error
     return found.slice(start - first, stop - start)
 
 
 def read_rejects(folder: Path) -> pa.Table:
     """A finished table's rejects."""
-    receipt(folder)
+    _finished(folder)
     return pq.read_table(folder / REJECTS_FILE)
 
 
 def receipt(folder: Path) -> dict[str, Any]:
     """What the finished table says of itself. Raises TableError where it is missing, unfinished or damaged."""
-    file = folder / RECEIPT_FILE
-    if not file.is_file():
-        raise TableError(f"{folder} holds no finished table: run `dvc repro`, it continues from what is there")
-    content = json.loads(file.read_text())
+    content, place = _finished(folder), place_of(folder)
+    there = place.names()
     for entry in content["shards"]:
-        shard = folder / entry["file"]
-        if not shard.is_file() or shard.stat().st_size != entry["bytes"]:
-            raise TableError(f"{shard} is missing or not the file that {file} names: run `dvc repro` again")
+        if there.get(entry["file"]) != entry["bytes"]:
+            raise TableError(_damaged(folder, place, entry["file"]))
     return content
+
+
+def _damaged(folder: Path, place: Place, name: str) -> str:
+    stage = signature(folder).get("stage")
+    again = "dvc repro" if place.own else f"dvc repro -f -s {stage}@{folder.name}"
+    return f"{place}/{name} is missing or not the file that {folder / RECEIPT_FILE} names: run `{again}`"
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    if not (folder / RECEIPT_FILE).is_file():
+        raise TableError(f"{folder} holds no finished table: run `dvc repro`, it continues from what is there")
+    return signature(folder)
+
+
+def signature(folder: Path) -> dict[str, Any]:
+    """The receipt as it stands; empty where there is none."""
+    file = folder / RECEIPT_FILE
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return {"shards": []}
+    return _parsed(file.resolve(), found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=4)
+def _parsed(file: Path, _time: int, _number: int) -> dict[str, Any]:
+    return json.loads(file.read_text())
+
+
+def place_of(folder: Path) -> Place:
+    """Where the shards of a table lie: its own folder, unless its receipt names another."""
+    return storage.find(signature(folder).get("storage") or where(folder, None))
 
 
 def _sign(folder: Path, content: dict[str, Any]) -> None:
@@ -276,14 +275,13 @@ def _sign(folder: Path, content: dict[str, Any]) -> None:
 
 def write_json(file: Path, content: Any) -> None:
     """Write JSON that is either whole or not there."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(file)
+    storage.replace(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _metadata(file: Path) -> dict[str, str]:
+def _metadata(place: Place, name: str) -> dict[str, str]:
     try:
-        found = pq.read_schema(file).metadata or {}
+        with pq.ParquetFile(place.open(name)) as content:
+            found = content.schema_arrow.metadata or {}
     except (OSError, pa.ArrowInvalid):
         return {}
     return {key.decode(): value.decode() for key, value in found.items()}
