@@ -16,6 +16,7 @@ from pipeline import (
     compare,
     export,
     index,
+    papertable,
     pictures,
     predict,
     registry,
@@ -95,6 +96,20 @@ def score_command(
     print(scores.table([(maps.name, size if size == "original" else f"{size} px", found.scores)]))
     for sentence in found.sentences():
         print(sentence)
+
+
+@app.command("table")
+def table_command(
+    number: Annotated[int, typer.Argument(min=1, max=4, help="which table of the paper")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", "-S", help="a value of params.yaml for every line, key=value")
+    ] = None,
+    sods: Annotated[
+        list[str] | None, typer.Option("--sism", help="Table 3: a SOD method to compare; the one configured, gc, ones")
+    ] = None,
+) -> None:
+    """A table of the paper for the configured benchmarks, as DVC experiments that leave the workspace as it is."""
+    print(papertable.make(number, settings or [], sods or []).text())
 
 
 @app.command("rollback")

@@ -112,7 +112,7 @@ def _chosen(values: dict[str, dict[str, float]], groups: list[str], count: int) 
 
 def log(inputs: Inputs, found: Results, sums: dict[Row, Scores], drawn: dict[str, np.ndarray], out: Path) -> None:
     """Add everything to the run of the training, and a row in the experiment for each other method."""
-    name, run = inputs.dataset, tracking.reopen(run_of(inputs.model))
+    name, run = inputs.dataset, _run(inputs)
     first = sums[ICNET, RESIZED]
     read = tracking.Data(name, str(inputs.root), found.edition, "benchmark", first.images, len(first.groups))
     run.data([read])
@@ -130,6 +130,12 @@ def log(inputs: Inputs, found: Results, sums: dict[Row, Scores], drawn: dict[str
         row = tracking.method(sism if method == SISM else method)
         row.data([read])
         row.metrics(_metrics(name, sums, method))
+
+
+def _run(inputs: Inputs) -> tracking.Run:
+    """The run of the training; maps of cut groups are a method of their own, not what the model is worth."""
+    trained, cut = run_of(inputs.model), tables.receipt(inputs.maps).get("cut")
+    return tracking.method(f"ICNet {trained}, groups cut by {cut}") if cut else tracking.reopen(trained)
 
 
 def _metrics(dataset: str, sums: dict[Row, Scores], method: str) -> dict[str, float]:

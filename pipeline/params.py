@@ -29,7 +29,7 @@ def load(section: str, kind: type[S], file: Path = FILE) -> S:
 
     Raises ParamsError where the file, the section or a field is missing, unknown or of another type.
     """
-    value = _find(_read(file), section, file)
+    value = _find(read(file), section, file)
     empty = value is None and isinstance(kind, type) and issubclass(kind, BaseModel)
     return parse({} if empty else value, section, kind, file)
 
@@ -42,7 +42,8 @@ def parse(value: Any, section: str, kind: type[S], file: Path = FILE) -> S:
         raise ParamsError("\n".join(_sentences(error, section, file))) from None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path = FILE) -> dict[str, Any]:
+    """The whole file. Raises ParamsError where it is not there or holds no sections."""
     if not file.is_file():
         raise ParamsError(f"there is no {file} in {Path.cwd()}: run from the repository's root")
     try:

@@ -136,7 +136,9 @@ class Run:
 
 def server() -> str:
     """The address of the MLflow server; a local one is absolute, so that it means the same in every process."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    file = uri.removeprefix("sqlite:///")
+    return uri if file == uri else f"sqlite:///{_home() / file}"
 
 
 def lock(uri: str) -> AbstractContextManager:
@@ -221,8 +223,8 @@ def client(uri: str) -> MlflowClient:
     return made
 
 
-def _experiment(uri: str) -> str:
-    """The experiment's id; whoever comes first makes it, also of several processes at once."""
+def experiment(uri: str) -> str:
+    """The id of the experiment on a server; whoever comes first makes it, also of several processes at once."""
     there = client(uri)
     found = there.get_experiment_by_name(EXPERIMENT)
     if found is None:
@@ -240,16 +242,16 @@ def _experiment(uri: str) -> str:
 
 def _create(name: str) -> Run:
     uri = server()
-    return Run(client(uri).create_run(_experiment(uri), run_name=name).info.run_id, uri)
+    return Run(client(uri).create_run(experiment(uri), run_name=name).info.run_id, uri)
 
 
 def _standing(name: str, tag: str, value: str) -> Run:
     """The oldest run that carries a tag, made where there is none."""
     uri, value = server(), value.replace("'", "_")
-    experiment = _experiment(uri)
+    place = experiment(uri)
     with lock(uri):
         order = ["attributes.start_time ASC"]
-        runs = client(uri).search_runs([experiment], f"tags.`{tag}` = '{value}'", order_by=order, max_results=1)
+        runs = client(uri).search_runs([place], f"tags.`{tag}` = '{value}'", order_by=order, max_results=1)
         if runs:
             return Run(runs[0].info.run_id, uri)
         run = _create(name)
