@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: repro test test-slow lint bench ui
+.PHONY: repro test test-slow lint bench ui table-1 table-2 table-3 table-4
 
 repro: .venv/installed
 	dvc repro
@@ -27,6 +27,9 @@ bench: .venv/installed data/demo
 
 data/demo: .venv/installed
 	dvc repro demo
+
+table-1 table-2 table-3 table-4: .venv/installed
+	cosal table $(@:table-%=%) $(ARGS)
 
 ui: .venv/installed
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}

@@ -155,7 +155,8 @@ def named(content: Mapping[str, Any]) -> list[str]:
     for pattern in (sections["evaluate"].get("methods") or {}).values():
         fixed, varies, _ = pattern.partition("{dataset}")
         paths.append(fixed.rpartition("/")[0] if varies else fixed)
-    return [path for path in paths if path]
+    paths.append(content.get("storage"))
+    return [path for path in paths if path and "://" not in path]
 
 
 def written(value: Any) -> str:
