@@ -38,5 +38,5 @@ MAPS = pa.schema(
     ]
 )
 """One image a row. `map`: co-saliency map, gray PNG at the image's original size; `weight`: how much the CSA maps of
-its shard lean on this image's SIV, 1 = as much as on an average member of the group; `area`: share of salient pixels;
+its group lean on this image's SIV, 1 = as much as on an average member of the group; `area`: share of salient pixels;
 `agreement`: intersection over union of the map and the SISM, both cut at one half; `saliency`: mean of its SISM."""

@@ -14,7 +14,7 @@ from benchmarks import processes
 from icnet import checkpoint, images
 from icnet.config import Config
 from icnet.model import ICNet
-from pipeline import predict, tables
+from pipeline import groups, predict, tables
 from tests import photographs
 
 SIDE = 64
@@ -92,6 +92,13 @@ def test_two_passes_over_a_cut_group_equal_one(samples, model, made, tmp_path):
     assert len(tables.receipt(tmp_path / "maps")["shards"]) > len(tables.receipt(made)["shards"])
     assert closest(rows, tables.read(made).to_pylist()) <= 1
     assert not (tmp_path / "work").exists()
+    for row, other in zip(rows, tables.read(made).to_pylist(), strict=True):
+        assert row["weight"] == pytest.approx(other["weight"], abs=1e-4)
+
+
+def test_a_sample_of_a_large_group_is_spread_evenly_over_it(samples):
+    read = groups.Read(str(samples), sample=4)({"start": 6, "stop": 19})["payload"]
+    assert [row["name"] for row in pickle.loads(read)] == ["0000", "0004", "0008", "0012"]
 
 
 def test_the_number_of_actors_changes_no_byte(samples, model, made, tmp_path):
@@ -104,8 +111,8 @@ def test_the_batch_changes_nothing_beyond_rounding(samples, model, made, tmp_pat
 
 
 def test_small_groups_share_a_pass_and_keep_their_own_answers(samples, model, made):
-    network = predict.Network(str(model), batch=8, precision="float32")
-    rows = predict.Read(str(samples))({"start": 0, "stop": 21})["payload"]
+    network = groups.Network(str(model), batch=8, precision="float32")
+    rows = groups.Read(str(samples))({"start": 0, "stop": 21})["payload"]
     packs = [[len(members) for members in pack.groups] for pack in network.packs(pickle.loads(rows))]
     assert packs == [[5, 1], [13], [2]]
 
@@ -127,7 +134,7 @@ def test_a_cut_group_is_predicted_in_batches_that_know_nothing_of_each_other(sam
 
 
 def test_batches_of_a_cut_group_may_be_larger_than_a_shard(samples, model, made, tmp_path):
-    assert predict.units(["a", "a", "a", "b"], 2) == ["a/0", "a/0", "a/1", "b/0"]
+    assert groups.units(["a", "a", "a", "b"], 2) == ["a/0", "a/0", "a/1", "b/0"]
     whole = make(samples, model, tmp_path / "whole", cut=9)
     assert closest(make(samples, model, tmp_path / "pieces", cut=9, shard=4), whole) <= 1
 
