@@ -1,8 +1,10 @@
-import threading
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline import sism, storage, tables, verify
@@ -178,37 +180,39 @@ def test_a_bucket_that_is_not_there_is_one_sentence(store, tmp_path):
         tables.begin(tmp_path / "samples" / "mugs", [], f"s3://nobodys-bucket/x?{query}")
 
 
-def test_a_stage_writes_its_shards_from_its_workers(store, tmp_path, ray_session):
+def test_a_stage_writes_its_shards_from_its_workers(tmp_path, ray_session):
     photos = photographs.write(tmp_path / "photos", {"apple": 3, "bear": 4})
-    index, knobs = photographs.index(photos, tmp_path / "index"), sism.Params(method="gc", shard=2)
-    sism.make(index, tmp_path / "samples" / "here", knobs, 32)
-    sism.make(index, tmp_path / "samples" / "there", knobs, 32, store.uri)
-    here, there = (tmp_path / "samples" / name for name in ("here", "there"))
-    assert tables.read(there).equals(tables.read(here))
-    assert not list(there.glob("shard-*"))
+    index, knobs = photographs.index(photos, tmp_path / "index"), sism.Params(method="gc", shard=4)
+    folder, mount = tmp_path / "samples" / "fruit", str(tmp_path / "mount")
+    sism.make(index, folder, knobs, 32, mount)
+    assert len(tables.read(folder)) == 7
+    assert len(lying(folder, mount).names()) == 2 and not list(folder.glob("shard-*"))
+
+
+def run(folder, storage_uri, name):
+    """The stage in a process of its own, whose workers know the store's credentials."""
+    code = (
+        "from pathlib import Path; from pipeline import sism; "
+        f"sism.make(Path({str(folder / 'index')!r}), Path({str(folder / 'samples' / name)!r}), "
+        f"sism.Params(method='gc', shard=2, batch=2, actors=2), 96, {storage_uri!r})"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(storage.__file__).parents[1], env=environment)
 
 
 @pytest.mark.slow
-def test_a_store_that_dies_in_the_middle_of_a_stage_is_waited_for(store, tmp_path, ray_session):
-    photos = photographs.write(tmp_path / "photos", {f"g{n}": 8 for n in range(6)}, 300, 400)
-    index, knobs = photographs.index(photos, tmp_path / "index"), sism.Params(method="gc", shard=2, batch=2)
-    sism.make(index, tmp_path / "samples" / "calm", knobs, 96)
-    folder = tmp_path / "samples" / "stormy"
-    place, seen = lying(folder, store.uri), []
-
-    def storm():
-        while len(place.names()) < 4:
-            time.sleep(0.05)
-        store.kill()
-        time.sleep(20)
-        store.start()
-        seen.append(len(place.names()))
-
-    thread = threading.Thread(target=storm)
-    thread.start()
-    sism.make(index, folder, knobs, 96, store.uri)
-    thread.join()
-    assert 4 <= seen[0] < 24
-    assert tables.read(folder).equals(tables.read(tmp_path / "samples" / "calm"))
-    bytes_of = [pq.read_metadata(place.open(entry["file"])).num_rows for entry in tables.receipt(folder)["shards"]]
-    assert sum(bytes_of) == 48
+def test_a_store_that_dies_in_the_middle_of_a_stage_is_waited_for(store, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {f"g{n}": 8 for n in range(8)}, 300, 400)
+    photographs.index(photos, tmp_path / "index")
+    assert run(tmp_path, None, "calm").wait() == 0
+    place = lying(tmp_path / "samples" / "stormy", store.uri)
+    stage = run(tmp_path, store.uri, "stormy")
+    while len(place.names()) < 4:
+        assert stage.poll() is None
+        time.sleep(0.05)
+    store.kill()
+    time.sleep(20)
+    store.start()
+    assert 4 <= len(place.names()) < 32, "the stage was over before the store died"
+    assert stage.wait() == 0
+    assert tables.read(tmp_path / "samples" / "stormy").equals(tables.read(tmp_path / "samples" / "calm"))
