@@ -1,0 +1,169 @@
+"""The demo on a cluster of four machines, three of which die, one in each stage that computes.
+
+`pytest tests/cluster -m cluster` as root; it takes about ten minutes on two cores.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from pipeline import storage, tables
+from tests import objectstore
+from tests.cluster import machines
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces take root"),
+]
+
+SETTINGS = {
+    "demo": {"categories": 8, "images": 5, "unseen_images": 5},
+    "sism": {"shard": 2, "batch": 2},
+    "model": {"size": 64, "width": 0.125},
+    "train": {"epochs": 6, "workers": 2, "batch_size": 5, "panels_every": 6},
+    "predict": {"shard": 2, "batch": 2},
+}
+CLOCKS = ["images_per_s", "wait_share", "memory_gb", "seconds"]
+"""Columns of history.csv that no two trainings share."""
+
+
+def prepared(root, target, uri=None):
+    folder = machines.checkout(root, target)
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    for section, values in SETTINGS.items():
+        content[section] |= values
+    content["storage"] = uri
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder
+
+
+def shards(folder):
+    """Every shard of a table in the order of its rows, as bytes."""
+    place = tables.place_of(folder)
+    return [place.open(entry["file"]).read() for entry in tables.receipt(folder)["shards"]]
+
+
+def count(folder, uri):
+    return len(storage.find(tables.where(folder, uri)).names())
+
+
+def model(folder):
+    history = pd.read_csv(folder / "data" / "model" / "history.csv").drop(columns=CLOCKS)
+    return load_file(folder / "data" / "model" / "model.safetensors"), history
+
+
+@pytest.fixture(scope="module")
+def alone(root, tmp_path_factory):
+    """The same demo on one machine, up to the model."""
+    folder = prepared(root, tmp_path_factory.mktemp("alone") / "checkout")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
+    path = f"{machines.BIN}:{os.environ['PATH']}"
+    kept |= {"PATH": path, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run(["dvc", "repro", "train", "sism@demo_unseen"], cwd=folder, env=kept, check=True)
+    return folder, kept
+
+
+@pytest.fixture(params=["shared disk", "object store"])
+def cluster(request, root, tmp_path):
+    """A started cluster, its checkout, where samples and maps lie, and the store that holds them."""
+    store = objectstore.Store(tmp_path / "store", f"{machines.NETWORK}.254") if "object" in request.param else None
+    folder = prepared(root, tmp_path / "checkout", store and store.uri)
+    made = machines.Cluster(tmp_path / "logs", folder, 3, store.environment if store else {})
+    try:
+        if store:
+            store.__enter__()
+        made.start()
+        yield made, folder, store
+    finally:
+        made.stop()
+        if store:
+            store.__exit__()
+
+
+class Job:
+    """A submitted job, and what is waited for while it runs."""
+
+    def __init__(self, cluster):
+        self.log = cluster.folder / "job.log"
+        self.process = cluster.submit(f"cd {cluster.head.checkout} && dvc repro", "job.log")
+
+    def until(self, there, seconds=600):
+        for _ in range(seconds * 5):
+            if there():
+                return
+            assert self.process.poll() is None, f"the job ended early:\n{self.log.read_text()[-4000:]}"
+            time.sleep(0.2)
+        raise AssertionError(f"waited in vain:\n{self.log.read_text()[-4000:]}")
+
+
+def test_the_pipeline_outlives_a_machine_in_each_stage_and_ends_as_on_one(alone, cluster):
+    made, folder, store = cluster
+    uri, data = store and store.uri, folder / "data"
+    job = Job(made)
+
+    samples = data / "samples" / "demo_train"
+    job.until(lambda: (data / "index" / "demo_unseen" / "receipt.json").exists() and count(samples, uri) >= 3)
+    victim = next(machine for machine in made.workers if machine.runs("MapWorker"))
+    victim.kill()
+    assert not (samples / "receipt.json").exists(), "sism was over before the machine died"
+    if store:
+        store.kill()
+        time.sleep(10)
+        store.start()
+    job.until((samples / "receipt.json").exists)
+    made.join(victim)
+
+    job.until(lambda: any((data / "work" / "train").glob("*/checkpoint_0*")))
+    victim = next(machine for machine in made.workers if machine.runs("RayTrainWorker"))
+    victim.kill()
+    assert not (data / "model" / "run.json").exists(), "training was over before the machine died"
+    job.until((data / "model" / "run.json").exists)
+    made.join(victim)
+
+    maps = data / "maps" / "demo_unseen"
+    job.until(lambda: count(maps, uri) >= 3)
+    victim = next(machine for machine in made.workers if machine.runs("MapWorker"))
+    victim.kill()
+    assert not (maps / "receipt.json").exists(), "predict was over before the machine died"
+    assert job.process.wait(timeout=600) == 0, job.log.read_text()[-4000:]
+    assert "register:" in job.log.read_text(), "the job's output was not shown"
+
+    same_tables_and_model(alone, folder)
+
+
+def same_tables_and_model(alone, folder):
+    """Samples byte for byte, the model weight for weight, the maps byte for byte where the model is one."""
+    single, environment = alone
+    for name in ("demo_train", "demo_unseen"):
+        assert shards(folder / "data" / "samples" / name) == shards(single / "data" / "samples" / name)
+    (weights, history), (expected, expected_history) = model(folder), model(single)
+    assert all(weights[name].equal(tensor) for name, tensor in expected.items())
+    pd.testing.assert_frame_equal(history, expected_history, check_exact=True)
+    shutil.copyfile(folder / "data" / "model" / "model.safetensors", single / "data" / "model.safetensors")
+    places = ("samples/demo_unseen", "model.safetensors", "maps/again", "work/predict/again")
+    command = [sys.executable, "-m", "pipeline.predict", *(f"data/{place}" for place in places)]
+    shutil.rmtree(single / "data" / "maps", ignore_errors=True)
+    subprocess.run(command, cwd=single, env=environment, check=True)
+    assert shards(folder / "data" / "maps" / "demo_unseen") == shards(single / "data" / "maps" / "again")
+
+
+def test_a_failing_pipeline_fails_the_job(tmp_path, root):
+    folder = prepared(root, tmp_path / "checkout")
+    (folder / "params.yaml").write_text((folder / "params.yaml").read_text().replace("categories: 8", "categorie: 8"))
+    made = machines.Cluster(tmp_path / "logs", folder, 1)
+    try:
+        made.start()
+        job = Job(made)
+        assert job.process.wait(timeout=300) != 0
+        assert "unknown key `demo.categorie`" in job.log.read_text()
+    finally:
+        made.stop()
