@@ -2,6 +2,8 @@
 
 import logging
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import torch
+
+SIOCGIFADDR = 0x8915
+"""Linux's question for an interface's address."""
 
 SLOTS_AT_LEAST = 4
 """A Ray Data stream needs a slot for its reader beside its actors, also on a machine of one or two cores."""
@@ -59,6 +64,21 @@ def cores() -> int:
     slots = int(ray.cluster_resources().get("CPU", 1))
     alone = len([node for node in ray.nodes() if node["Alive"]]) == 1
     return min(slots, len(os.sched_getaffinity(0))) if alone else slots
+
+
+def listen_to_others() -> None:
+    """Have torch's process groups on this worker use the network interface that Ray's address of it belongs to."""
+    import fcntl  # here, as Windows has none
+
+    address = ray.util.get_node_ip_address()
+    for _, interface in socket.if_nameindex():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            try:
+                found = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", interface.encode()))
+            except OSError:  # an interface without an address
+                continue
+        if socket.inet_ntoa(found[20:24]) == address:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
 
 
 def device() -> torch.device:

@@ -10,6 +10,7 @@ import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch.config import _TorchBackend
 from ray.util.queue import Queue
 
 from icnet import training
@@ -69,6 +70,23 @@ class _Trainer(TorchTrainer):
         return [one for one in callbacks if watched or type(one).__name__ != "PlacementGroupCleanerCallback"]
 
 
+class _Backend(_TorchBackend):
+    """Ray's process group over the addresses by which Ray knows the machines: gloo would take what their names mean,
+    which is 127.0.1.1 on many a Debian."""
+
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(cluster.listen_to_others)
+        super().on_start(worker_group, backend_config)
+
+
+class _Config(TorchConfig):
+    """A process group of ours."""
+
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        return _Backend
+
+
 def fit(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Result:
     """Run a training, or what is left of it, in `folder`. Raises TrainError where it breaks off."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -78,7 +96,9 @@ def fit(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Result:
     trainer = _Trainer(
         work,
         train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
+        torch_config=(_Config if os.environ.get("RAY_ADDRESS") else TorchConfig)(
+            backend="nccl" if scaling.use_gpu else "gloo"
+        ),
         scaling_config=scaling,
         run_config=RunConfig(
             name=folder.name,

@@ -77,7 +77,8 @@ class Machine:
         return False
 
     def kill(self) -> None:
-        """All processes of the machine end at once, as if it lost its power."""
+        """The machine loses its power: nothing goes out any more, not even that a connection ends."""
+        ip("-n", self.name, "link", "set", "eth0", "down")
         end(self.name)
         for process in self.started:
             process.wait()
@@ -118,6 +119,7 @@ class Cluster:
 
     def join(self, machine: Machine) -> None:
         """A machine joins the cluster, for the first time or again after its death."""
+        ip("-n", machine.name, "link", "set", "eth0", "up")
         address = f"--address={self.address} --node-ip-address={machine.address}"
         machine.run(f"ray start {address} --num-cpus=1 --block --disable-usage-stats", f"{machine.name}.log", "0")
 
