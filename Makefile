@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: repro test test-slow lint bench ui table-1 table-2 table-3 table-4
+.PHONY: repro test test-slow test-cluster submit lint bench ui table-1 table-2 table-3 table-4
 
 repro: .venv/installed
 	dvc repro
@@ -16,6 +16,17 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	pytest -m slow
+
+test-cluster: .venv/installed
+	pytest -m cluster tests/cluster
+
+# The pipeline as a job of a Ray cluster: RAY_API_SERVER_ADDRESS names its dashboard, SHARED the checkout as the cluster's
+# machines see it, ARGS what dvc repro gets. Its output comes here, and its exit code.
+SHARED ?= $(CURDIR)
+HANDED := MLFLOW_TRACKING_URI AWS_ENDPOINT_URL
+submit:
+	ray job submit --address $${RAY_API_SERVER_ADDRESS:-http://127.0.0.1:8265} -- \
+	  bash -c "cd $(SHARED) && $(foreach name,$(HANDED),$(if $($(name)),$(name)=$($(name)))) dvc repro $(ARGS)"
 
 lint: .venv/installed
 	ruff check .

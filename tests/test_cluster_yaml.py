@@ -30,7 +30,16 @@ def test_a_broken_key_is_caught(broken):
         check(config() | broken)
 
 
-def test_workers_run_the_checkout_that_the_head_serves():
+def test_every_node_installs_the_package_and_runs_the_checkout_that_the_head_serves():
     content = config()
+    assert any("pip install" in command and "/home/ubuntu/icnet" in command for command in content["setup_commands"])
     commands = [*content["head_start_ray_commands"], *content["worker_start_ray_commands"]]
-    assert all("/shared/icnet" in command for command in commands if "ray start" in command)
+    starts = [command for command in commands if "ray start" in command]
+    assert len(starts) == 2 and all("PYTHONPATH=/shared/icnet" in command for command in starts)
+
+
+def test_every_node_has_the_token_that_ray_asks_for():
+    content = config()
+    assert "/home/ubuntu/.ray/auth_token" in content["file_mounts"]
+    commands = [*content["head_start_ray_commands"], *content["worker_start_ray_commands"]]
+    assert all("RAY_AUTH_MODE=token" in command for command in commands if "ray start" in command)

@@ -1,0 +1,101 @@
+"""An MLflow server above a PostgreSQL database, both of them processes that a test may kill."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from tests.objectstore import free
+
+
+def binaries() -> Path | None:
+    """Where PostgreSQL's programs are: on the path, or where Debian puts them."""
+    if found := shutil.which("initdb"):
+        return Path(found).parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+class Postgres:
+    """A database server of its own in a folder; root runs it as the user postgres, as it refuses root."""
+
+    def __init__(self) -> None:
+        self.folder, self.bin = Path(tempfile.mkdtemp(prefix="icnet-postgres-")), binaries()
+        self.port = free("127.0.0.1", 1)[0]
+        self.user = "postgres" if os.geteuid() == 0 else None
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def uri(self) -> str:
+        """The database as MLflow's backend store."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/mlflow"
+
+    def start(self) -> None:
+        """Make the database and start its server."""
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        options = ["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8"]
+        self._call("initdb", "-D", str(self.folder / "data"), *options)
+        where = ["-h", "127.0.0.1", "-p", str(self.port)]
+        command = [str(self.bin / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *where]
+        self.process = subprocess.Popen(command, user=self.user, cwd=self.folder, stderr=subprocess.DEVNULL)
+        for _ in range(100):
+            if subprocess.run([self.bin / "pg_isready", *where, "-q"], check=False).returncode == 0:
+                break
+            time.sleep(0.2)
+        self._call("createdb", *where, "-U", "postgres", "mlflow")
+
+    def _call(self, program: str, *arguments: str) -> None:
+        command = [str(self.bin / program), *arguments]
+        subprocess.run(command, user=self.user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        """End the server."""
+        if self.process:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+class Server:
+    """An MLflow server; `kill` and `start` as often as wanted."""
+
+    def __init__(self, folder: Path, backend: str) -> None:
+        self.folder, self.backend = folder, backend
+        self.port = free("127.0.0.1", 1)[0]
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def uri(self) -> str:
+        """The server as MLFLOW_TRACKING_URI."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        store = ["--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts")]
+        command = [sys.executable, "-m", "mlflow", "server", *store, "--port", str(self.port), "--workers", "2"]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        with (self.folder / "mlflow.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        for _ in range(240):
+            assert self.process.poll() is None, (self.folder / "mlflow.log").read_text()
+            try:
+                urllib.request.urlopen(f"{self.uri}/health").read()
+                return
+            except OSError:
+                time.sleep(0.5)
+        raise AssertionError((self.folder / "mlflow.log").read_text())
+
+    def kill(self) -> None:
+        """End the server and its workers as a machine's death would."""
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None

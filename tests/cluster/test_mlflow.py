@@ -1,0 +1,89 @@
+"""Pipelines that share one MLflow server above PostgreSQL, and a server that goes away in the middle of a training.
+
+`pytest tests/cluster/test_mlflow.py -m slow`; PostgreSQL's programs have to be installed (`apt install postgresql`).
+"""
+
+import os
+import subprocess
+import time
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.cluster import machines
+from tests.cluster.database import Postgres, Server, binaries
+from tests.cluster.test_cluster import prepared
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed"),
+]
+
+
+@pytest.fixture
+def server(tmp_path):
+    database = Postgres()
+    database.start()
+    made = Server(tmp_path, database.uri)
+    made.start()
+    yield made
+    made.kill()
+    database.stop()
+
+
+def dvc(folder, server, *arguments):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
+    kept |= {"PATH": f"{machines.BIN}:{os.environ['PATH']}", "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    kept["MLFLOW_TRACKING_URI"] = server.uri
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(["dvc", *arguments], cwd=folder, env=kept, stdout=log, stderr=log)
+
+
+def runs(server):
+    client = MlflowClient(server.uri, server.uri)
+    experiment = client.get_experiment_by_name("icnet")
+    return client, client.search_runs([experiment.experiment_id]) if experiment else []
+
+
+def test_two_pipelines_log_and_register_at_the_same_time(server, root, tmp_path):
+    folders = [prepared(root, tmp_path / name) for name in ("left", "right")]
+    for folder, seed in zip(folders, (1, 2), strict=True):
+        text = (folder / "params.yaml").read_text()
+        (folder / "params.yaml").write_text(text.replace("train:\n", f"train:\n  seed: {seed}\n"))
+    both = [dvc(folder, server, "repro") for folder in folders]
+    codes = [process.wait() for process in both]
+    assert codes == [0, 0], "\n\n".join((folder / "log").read_text()[-3000:] for folder in folders)
+    client, found = runs(server)
+    trained = [run for run in found if "train.epochs" in run.data.params]
+    assert [run.info.status for run in trained] == ["FINISHED", "FINISHED"]
+    assert {run.data.params["train.seed"] for run in trained} == {"1", "2"}
+    assert all(len(client.get_metric_history(run.info.run_id, "train/loss")) == 6 for run in trained)
+    assert all("demo_unseen/max_f" in run.data.metrics for run in trained)
+    versions = client.search_model_versions("name = 'icnet'")
+    assert sorted(str(version.version) for version in versions) == ["1", "2"]
+    assert client.get_model_version_by_alias("icnet", "champion") is not None
+
+
+def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
+    folder = prepared(root, tmp_path / "checkout")
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("epochs: 6", "epochs: 60").replace("workers: 2", "workers: 1"))
+    training = dvc(folder, server, "repro", "train")
+
+    def epochs():
+        client, found = runs(server)
+        return len(client.get_metric_history(found[0].info.run_id, "train/loss")) if found else 0
+
+    while epochs() < 3:
+        assert training.poll() is None, (folder / "log").read_text()[-3000:]
+        time.sleep(0.5)
+    server.kill()
+    time.sleep(30)
+    server.start()
+    assert training.wait() == 0, (folder / "log").read_text()[-3000:]
+    assert epochs() == 60
+    client, found = runs(server)
+    assert [run.info.status for run in found] == ["FINISHED"]
+    assert len({point.step for point in client.get_metric_history(found[0].info.run_id, "train/loss")}) == 60
