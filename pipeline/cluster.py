@@ -19,6 +19,10 @@ SIOCGIFADDR = 0x8915
 SLOTS_AT_LEAST = 4
 """A Ray Data stream needs a slot for its reader beside its actors, also on a machine of one or two cores."""
 
+HANDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""Variables that the workers of a cluster get from the driver. Keys are none of them: Ray would show them, so the
+machines have their own."""
+
 
 @contextmanager
 def connect() -> Iterator[None]:
@@ -36,7 +40,9 @@ def connect() -> Iterator[None]:
 
 def _start() -> None:
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.ERROR)
+        os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # the job that runs this may name them too
+        handed = {name: os.environ[name] for name in HANDED if name in os.environ}
+        ray.init(logging_level=logging.ERROR, runtime_env={"env_vars": handed} if handed else None)
         return
     ray.init(
         address="local",

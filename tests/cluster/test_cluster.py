@@ -73,14 +73,16 @@ def alone(root, tmp_path_factory):
 
 
 @pytest.fixture(params=["shared disk", "object store"])
-def cluster(request, root, tmp_path):
+def cluster(request, root, tmp_path, monkeypatch):
     """A started cluster, its checkout, where samples and maps lie, and the store that holds them."""
     store = objectstore.Store(tmp_path / "store", f"{machines.NETWORK}.254") if "object" in request.param else None
-    folder = prepared(root, tmp_path / "checkout", store and store.uri)
+    folder = prepared(root, tmp_path / "checkout", store and f"s3://{objectstore.BUCKET}/runs")
     made = machines.Cluster(tmp_path / "logs", folder, 3, store.environment if store else {})
     try:
         if store:
             store.__enter__()
+            monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+            storage.find.cache_clear()
         made.start()
         yield made, folder, store
     finally:
@@ -92,9 +94,9 @@ def cluster(request, root, tmp_path):
 class Job:
     """A submitted job, and what is waited for while it runs."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, settings=""):
         self.log = cluster.folder / "job.log"
-        self.process = cluster.submit(f"cd {cluster.head.checkout} && dvc repro", "job.log")
+        self.process = cluster.submit(f"cd {cluster.head.checkout} && {settings} dvc repro", "job.log")
 
     def until(self, there, seconds=600):
         for _ in range(seconds * 5):
@@ -107,8 +109,9 @@ class Job:
 
 def test_the_pipeline_outlives_a_machine_in_each_stage_and_ends_as_on_one(alone, cluster):
     made, folder, store = cluster
-    uri, data = store and store.uri, folder / "data"
-    job = Job(made)
+    data = folder / "data"
+    uri = store and f"s3://{objectstore.BUCKET}/runs"
+    job = Job(made, f"AWS_ENDPOINT_URL={store.endpoint}" if store else "")
 
     samples = data / "samples" / "demo_train"
     job.until(lambda: (data / "index" / "demo_unseen" / "receipt.json").exists() and count(samples, uri) >= 3)
