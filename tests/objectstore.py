@@ -13,6 +13,13 @@ from pyarrow import fs
 
 ACCESS, SECRET, REGION = "key-of-tests", "secret-of-tests", "us-east-1"
 BUCKET = "icnet-tests"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": ACCESS,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "AWS_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""The credentials, as every S3 client reads them."""
 
 
 class Store:
@@ -37,16 +44,6 @@ class Store:
     def uri(self) -> str:
         """A `storage` URI that needs no AWS_ENDPOINT_URL."""
         return f"s3://{BUCKET}/runs?endpoint_override={self.host}:{self.ports[0]}&scheme=http"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The credentials, as every S3 client reads them."""
-        return {
-            "AWS_ACCESS_KEY_ID": ACCESS,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
 
     def client(self) -> fs.S3FileSystem:
         """A client that does not go through the project."""
@@ -115,8 +112,8 @@ class Store:
             self.process = None
 
     def __enter__(self) -> "Store":
-        self.before = {name: os.environ.get(name) for name in self.environment}
-        os.environ.update(self.environment)
+        self.before = {name: os.environ.get(name) for name in ENVIRONMENT}
+        os.environ.update(ENVIRONMENT)
         self.start()
         return self
 

@@ -32,6 +32,7 @@ SETTINGS = {
     "train": {"epochs": 6, "workers": 2, "batch_size": 5, "panels_every": 6},
     "predict": {"shard": 2, "batch": 2},
 }
+STORAGE = f"s3://{objectstore.BUCKET}/runs"
 CLOCKS = ["images_per_s", "wait_share", "memory_gb", "seconds"]
 """Columns of history.csv that no two trainings share."""
 
@@ -75,20 +76,21 @@ def alone(root, tmp_path_factory):
 @pytest.fixture(params=["shared disk", "object store"])
 def cluster(request, root, tmp_path, monkeypatch):
     """A started cluster, its checkout, where samples and maps lie, and the store that holds them."""
-    store = objectstore.Store(tmp_path / "store", f"{machines.NETWORK}.254") if "object" in request.param else None
-    folder = prepared(root, tmp_path / "checkout", store and f"s3://{objectstore.BUCKET}/runs")
-    made = machines.Cluster(tmp_path / "logs", folder, 3, store.environment if store else {})
+    far = "object" in request.param
+    folder = prepared(root, tmp_path / "checkout", STORAGE if far else None)
+    made = machines.Cluster(tmp_path / "logs", folder, 3, objectstore.ENVIRONMENT if far else {})
     try:
-        if store:
-            store.__enter__()
+        if not far:
+            made.start()
+            yield made, folder, None
+            return
+        with objectstore.Store(tmp_path / "store", f"{machines.NETWORK}.254") as store:
             monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
             storage.find.cache_clear()
-        made.start()
-        yield made, folder, store
+            made.start()
+            yield made, folder, store
     finally:
         made.stop()
-        if store:
-            store.__exit__()
 
 
 class Job:
@@ -110,7 +112,7 @@ class Job:
 def test_the_pipeline_outlives_a_machine_in_each_stage_and_ends_as_on_one(alone, cluster):
     made, folder, store = cluster
     data = folder / "data"
-    uri = store and f"s3://{objectstore.BUCKET}/runs"
+    uri = STORAGE if store else None
     job = Job(made, f"AWS_ENDPOINT_URL={store.endpoint}" if store else "")
 
     samples = data / "samples" / "demo_train"
