@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.cluster import machines
 from tests.cluster.database import Postgres, Server, binaries
-from tests.cluster.test_cluster import prepared
+from tests.cluster.test_cluster import EPOCHS, prepared
 
 pytestmark = [
     pytest.mark.cluster,
@@ -59,7 +59,7 @@ def test_two_pipelines_log_and_register_at_the_same_time(server, root, tmp_path)
     trained = [run for run in found if "train.epochs" in run.data.params]
     assert [run.info.status for run in trained] == ["FINISHED", "FINISHED"]
     assert {run.data.params["train.seed"] for run in trained} == {"1", "2"}
-    assert all(len(client.get_metric_history(run.info.run_id, "train/loss")) == 6 for run in trained)
+    assert all(len(client.get_metric_history(run.info.run_id, "train/loss")) == EPOCHS for run in trained)
     assert all("demo_unseen/max_f" in run.data.metrics for run in trained)
     versions = client.search_model_versions("name = 'icnet'")
     assert sorted(str(version.version) for version in versions) == ["1", "2"]
@@ -69,7 +69,7 @@ def test_two_pipelines_log_and_register_at_the_same_time(server, root, tmp_path)
 def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
     folder = prepared(root, tmp_path / "checkout")
     text = (folder / "params.yaml").read_text()
-    (folder / "params.yaml").write_text(text.replace("epochs: 6", "epochs: 60").replace("workers: 2", "workers: 1"))
+    (folder / "params.yaml").write_text(text.replace(f"epochs: {EPOCHS}", "epochs: 120"))
     training = dvc(folder, server, "repro", "train")
 
     def epochs():
@@ -83,7 +83,7 @@ def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
     time.sleep(30)
     server.start()
     assert training.wait() == 0, (folder / "log").read_text()[-3000:]
-    assert epochs() == 60
+    assert epochs() == 120
     client, found = runs(server)
     assert [run.info.status for run in found] == ["FINISHED"]
-    assert len({point.step for point in client.get_metric_history(found[0].info.run_id, "train/loss")}) == 60
+    assert len({point.step for point in client.get_metric_history(found[0].info.run_id, "train/loss")}) == 120
