@@ -31,7 +31,7 @@ SETTINGS = {
     "sism": {"shard": 2, "batch": 2},
     "model": {"size": 64, "width": 0.125},
     "train": {"epochs": EPOCHS, "workers": 2, "batch_size": 5, "panels_every": EPOCHS},
-    "predict": {"shard": 2, "batch": 2},
+    "predict": {"shard": 5, "batch": 2},
 }
 STORAGE = f"s3://{objectstore.BUCKET}/runs"
 CLOCKS = ["images_per_s", "wait_share", "memory_gb", "seconds"]
@@ -139,7 +139,7 @@ def test_the_pipeline_outlives_a_machine_in_each_stage_and_ends_as_on_one(alone,
     made.join(victim)
 
     maps = data / "maps" / "demo_unseen"
-    job.until(lambda: count(maps, uri) >= 3)
+    job.until(lambda: count(maps, uri) >= 1)
     victim = next(machine for machine in made.workers if machine.runs("MapWorker"))
     victim.kill()
     assert not (maps / "receipt.json").exists(), "predict was over before the machine died"
