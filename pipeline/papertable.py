@@ -22,15 +22,17 @@ UNUSED = {"register"}
 LAST = "evaluate"
 """The stage that experiments run up to: they register no model."""
 LABELS = ("max F", "S", "MAE")
+KEYS = HEADLINE, tuple(f"paper_{name}" for name in HEADLINE)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper for our benchmarks: lines, and by experiment {benchmark: {method: {metric: value}}}."""
+    """A table of the paper for our benchmarks: lines, and by a line's name its experiment and that one's figures,
+    {benchmark: {method: {metric: value}}}."""
 
     number: int
     lines: list[Line]
-    scores: dict[str, dict[str, Any]]
+    found: dict[str, tuple[str, dict[str, Any]]]
     benchmarks: list[str]
 
     def frame(self) -> pd.DataFrame:
@@ -39,9 +41,10 @@ class Table:
         for benchmark in self.benchmarks:
             other = paper.beside(benchmark)
             for line in self.lines:
-                ours = self.scores.get(line.name or "", {}).get(benchmark, {}).get(line.method, {})
+                experiment, scores = self.found.get(line.name or "", (None, {}))
+                ours = scores.get(benchmark, {}).get(line.method, {})
                 printed = paper.figures(line.printed, other) or (None,) * len(HEADLINE)
-                row = {"table": self.number, "benchmark": benchmark, "line": line.label, "experiment": line.name}
+                row = {"table": self.number, "benchmark": benchmark, "line": line.label, "experiment": experiment}
                 row |= {name: ours.get(name) for name in HEADLINE}
                 row |= {"paper_benchmark": BENCHMARKS[other]}
                 rows.append(row | {f"paper_{name}": value for name, value in zip(HEADLINE, printed, strict=True)})
@@ -79,23 +82,20 @@ class Table:
             yield (benchmark, part["paper_benchmark"].iloc[0]), rows
 
 
-KEYS = (HEADLINE, tuple(f"paper_{name}" for name in HEADLINE))
-
-
 def make(number: int, settings: Sequence[str] = (), sods: Sequence[str] = ()) -> Table:
     """Run what is missing of a table in the repository around, and write it into results/tables.
 
     `settings` (`key=value`) change params.yaml before the lines do. Raises ExperimentError where a stage fails.
     """
     with experiments.checkout() as place:
-        changes = {key.lstrip("+"): yaml.safe_load(value) for key, _, value in (s.partition("=") for s in settings)}
+        changes = {key.lstrip("+"): _value(text) for key, _, text in (one.partition("=") for one in settings)}
         content = changed(params.read(place.folder / params.FILE), changes)
         lines = paper.lines(number, content, sods)
-        scores: dict[str, dict[str, Any]] = {}
+        found: dict[str, tuple[str, dict[str, Any]]] = {}
         for line in lines:
-            if line.name and line.name not in scores:
-                scores[line.name] = _scores(place, line, settings, content)
-    table = Table(number, lines, scores, content["benchmarks"])
+            if line.name and line.name not in found:
+                found[line.name] = _found(place, line, settings, content)
+    table = Table(number, lines, found, content["benchmarks"])
     folder = Path("results") / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     table.frame().to_csv(folder / f"table-{number}.csv", index=False)
@@ -103,8 +103,8 @@ def make(number: int, settings: Sequence[str] = (), sods: Sequence[str] = ()) ->
     return table
 
 
-def _scores(place: Checkout, line: Line, settings: Sequence[str], content: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a line's experiment by benchmark and method, run now unless nothing changed since."""
+def _found(place: Checkout, line: Line, settings: Sequence[str], content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The experiment of a line, run now unless one of the same params, code and data was, and its figures."""
     own = _differing(line.settings, content)
     content = changed(content, own)
     used = {name: section for name, section in content.items() if name not in UNUSED}
@@ -117,8 +117,17 @@ def _scores(place: Checkout, line: Line, settings: Sequence[str], content: dict[
         place.run(line.name or "", [*settings, *changes], LAST)
         results = {name: place.folder / "results" / name / "metrics.json" for name in content["benchmarks"]}
         kept.parent.mkdir(exist_ok=True)
-        tables.write_json(kept, {name: json.loads(file.read_text()) for name, file in results.items()})
-    return json.loads(kept.read_text())
+        scores = {name: json.loads(file.read_text()) for name, file in results.items()}
+        tables.write_json(kept, {"experiment": line.name, "scores": scores})
+    return tuple(json.loads(kept.read_text()).values())
+
+
+def _value(text: str) -> Any:
+    """A value as `dvc exp run -S` understands it."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def changed(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

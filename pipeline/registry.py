@@ -1,6 +1,7 @@
 """Versions of the registered model and the aliases that point to them; beside tracking alone in knowing MLflow."""
 
 import ast
+import json
 import logging
 import os
 import sys
@@ -20,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 import icnet
 from icnet import images
@@ -77,14 +79,17 @@ class Registry:
         return found[0] if found else None
 
     def add(self, run: Run, model_id: str, tags: Mapping[str, Any]) -> ModelVersion:
-        """Make a logged model the next version."""
-        return self.client.create_model_version(
+        """Make a logged model the next version, and let the model's page say so."""
+        made = self.client.create_model_version(
             self.name,
             f"models:/{model_id}",
             run.id,
             tags={key: str(value) for key, value in tags.items()},
             model_id=model_id,
         )
+        versions = json.dumps([{"name": made.name, "version": made.version}])
+        self.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: versions})
+        return made
 
     def point(self, alias: str, number: str) -> None:
         """Let an alias point to a version."""

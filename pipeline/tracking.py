@@ -156,8 +156,9 @@ def start(
     resume: str | None = None,
     system_metrics: bool = False,
 ) -> Iterator[Run]:
-    """Open a run, or go on with the run `resume` where the server knows it; it ends as FINISHED, FAILED or KILLED."""
-    run = (_find(resume) if resume else None) or _create(name)
+    """Open a run, named as the DVC experiment where it is one, or go on with the run `resume` where the server knows
+    it; it ends as FINISHED, FAILED or KILLED."""
+    run = (_find(resume) if resume else None) or _create(os.environ.get("DVC_EXP_NAME") or name)
     client(run.server).update_run(run.id, status="RUNNING")
     run.tags({**_origin(), **(tags or {})})
     run.params(params or {})

@@ -216,10 +216,11 @@ def _recorder(knobs: Params, network: Network, split: Split, samples: Path, fold
     file = folder / "mlflow.json"
     known = json.loads(file.read_text())["run_id"] if file.is_file() else None
     digest = tables.fingerprint(tables.receipt(samples)["shards"])
+    chosen = {"train": knobs, "model": network}
     used = [("training", split.train), ("validation", split.validation)]
     opened = tracking.start(
         f"{knobs.dataset or samples.name} {folder.name[:8]}",
-        params=None if known else {"train": knobs.model_dump(), "model": network.model_dump()},
+        params=None if known else {name: part.model_dump(exclude_defaults=True) for name, part in chosen.items()},
         tags={"fingerprint": folder.name},
         datasets=()
         if known
@@ -232,6 +233,8 @@ def _recorder(knobs: Params, network: Network, split: Split, samples: Path, fold
     )
     with opened as run:
         tables.write_json(file, {"run_id": run.id})
+        tables.write_json(folder / "params.json", {name: part.model_dump() for name, part in chosen.items()})
+        run.file(folder / "params.json")
         yield Recorder(run, knobs.epochs, run.last(progress.STEP_LOSS), run.last(progress.EPOCH_LOSS))
 
 

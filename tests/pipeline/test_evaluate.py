@@ -120,6 +120,17 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
     assert run.fetch("small/groups.parquet", tmp_path / "back").is_file()
 
 
+def test_maps_of_cut_groups_are_a_row_of_their_own_and_not_the_models_scores(trained, tmp_path):
+    inputs, run = trained
+    inputs = replace(inputs, maps=shutil.copytree(inputs.maps, tmp_path / "cut" / "small"))
+    receipt = json.loads((inputs.maps / "receipt.json").read_text())
+    tables.write_json(inputs.maps / "receipt.json", {**receipt, "cut": 5})
+    evaluate.evaluate(inputs, tmp_path / "out", KNOBS)
+    assert "small/max_f" not in tracking.client(run.server).get_run(run.id).data.metrics
+    row = tracking.method(f"ICNet {run.id}, groups cut by 5")
+    assert "small/max_f" in tracking.client(run.server).get_run(row.id).data.metrics
+
+
 def test_a_model_from_elsewhere_is_evaluated_into_a_run_that_stands_in(small, tmp_path):
     inputs = replace(small, model=benchmark.model(tmp_path / "model", run_id="a" * 32))
     evaluate.evaluate(inputs, tmp_path / "out", KNOBS)

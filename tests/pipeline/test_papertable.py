@@ -32,7 +32,7 @@ datasets:
   toys: {root: ../outside/toys}
 benchmarks: [toys]   # the reader's comment
 model: {size: 96}
-train: {dataset: toys, epochs: 3, batch_size: 10}
+train: {dataset: toys, epochs: 3, batch_size: 10, rate: 0.1}
 sism: {method: gc}
 predict: {}
 evaluate: {}
@@ -43,6 +43,7 @@ from pathlib import Path
 import yaml
 
 params = yaml.safe_load(Path("params.yaml").read_text())
+assert isinstance(params["train"]["rate"], float)
 assert [file.name for file in Path(params["datasets"]["toys"]["root"]).iterdir()] == ["one.txt"]
 with Path(os.environ["COUNT"]).open("a") as file:
     print(os.environ["DVC_EXP_NAME"], file=file)
@@ -130,9 +131,9 @@ def test_a_second_table_runs_nothing_and_tables_share_experiments_of_the_same_pa
     first = papertable.make(1).text()
     assert ran(repository) == ["table-1"]
     assert papertable.make(1).text() == first
-    papertable.make(3, sods=["gc"])
+    assert papertable.make(3, sods=["gc"]).frame()["experiment"].dropna().unique() == ["table-1"]
     assert ran(repository) == ["table-1"]
-    papertable.make(1, ["train.epochs=5"])
+    papertable.make(1, ["train.rate=1e-5"])
     assert ran(repository) == ["table-1", "table-1"]
     (repository.parent / "outside" / "toys" / "one.txt").write_text("other")
     papertable.make(1)
@@ -154,7 +155,7 @@ def test_what_is_killed_goes_on_and_nobody_runs_beside_what_is_left(repository):
         papertable.make(3)
     os.killpg(child.pid, signal.SIGKILL)
     assert state(repository) == before
-    assert set(_when_free(papertable.make, 3).scores) == {"table-3-1", "table-3-2"}
+    assert set(_when_free(papertable.make, 3).found) == {"table-3-1", "table-3-2"}
     assert state(repository) == before
 
 

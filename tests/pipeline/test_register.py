@@ -162,6 +162,7 @@ def test_a_version_carries_its_tags_metrics_and_run(shelf, place):
     value = sums(FAIR).overall()["max_f"]
     assert {one.key: one.value for one in logged.metrics}["small/original/max_f"] == pytest.approx(value)
     assert logged.params == {"train.seed": "1"} and logged.source_run_id == found["run_id"]
+    assert [int(one["version"]) for one in json.loads(logged.tags["mlflow.modelVersions"])] == [1]
     run = shelf.client.get_run(found["run_id"])
     assert run.info.status == "FINISHED" and [one.model_id for one in run.outputs.model_outputs] == [logged.model_id]
 

@@ -57,9 +57,10 @@ def test_scores_are_those_of_pysodmetrics(pairs, scored):
     assert ours == pytest.approx(theirs, abs=1e-12)
 
 
-def test_scores_at_another_size_are_those_of_the_resized_maps(pairs):
-    resized = [(images.resize(found, (32, 32)), images.resize(mask, (32, 32))) for found, mask in pairs]
-    ours = scores.Scores.of((("g", str(n)), scores.score_at(*pair, size=(32, 32))) for n, pair in enumerate(pairs))
+@pytest.mark.parametrize("size", [(32, 32), (224, 224)])
+def test_scores_at_another_size_are_those_of_the_resized_maps(pairs, size):
+    resized = [(images.resize(found, size), images.resize(mask, size)) for found, mask in pairs]
+    ours = scores.Scores.of((("g", str(n)), scores.score_at(*pair, size=size)) for n, pair in enumerate(pairs))
     assert ours.overall() == pytest.approx(by_hand(resized), abs=1e-12)
 
 
