@@ -115,10 +115,21 @@ def _correlate(vectors: Float[Tensor, "n k c"], features: Float[Tensor, "n c h w
 
 
 def _correlation_norms(grid: Float[Tensor, "n p c"], sivs: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
-    step = max(1, CORRELATIONS_AT_ONCE // (grid.shape[0] * grid.shape[1]))
+    n, p, c = grid.shape
+    if not grid.requires_grad and len(sivs) * c + p * c < len(sivs) * p:
+        return _norms_by_products(grid, sivs)
+    step = max(1, CORRELATIONS_AT_ONCE // (n * p))
     columns = grid.transpose(1, 2)
     parts = [torch.linalg.vector_norm(torch.matmul(part, columns), dim=2) for part in sivs.split(step)]
     return torch.cat(parts, dim=1)
+
+
+def _norms_by_products(grid: Float[Tensor, "n p c"], sivs: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
+    """The same norms from the channels' products [n, c, c], p / c times cheaper for very many SIVs."""
+    products = torch.bmm(grid.transpose(1, 2), grid)
+    step = max(1, CORRELATIONS_AT_ONCE // (grid.shape[0] * grid.shape[2]))
+    parts = [torch.einsum("nmc,mc->nm", torch.matmul(part, products), part) for part in sivs.split(step)]
+    return torch.cat(parts, dim=1).clamp_min(0).sqrt()
 
 
 def _inverse(norms: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -58,6 +58,16 @@ def test_csa_is_the_same_however_many_correlations_are_held_at_once(monkeypatch)
         torch.testing.assert_close(found, whole)
 
 
+@pytest.mark.parametrize("size", [5, 50])
+def test_the_norms_of_very_many_correlation_maps_are_the_norms_of_the_maps(size):
+    features = cues.unit(torch.randn(2, 6, 5, 5, dtype=torch.float64), dim=1)
+    sivs = cues.unit(torch.randn(size, 6, dtype=torch.float64), dim=1)
+    sivs[1] = 0
+    maps = torch.einsum("nchw,mc->nmhw", features, sivs)
+    found = cues._correlation_norms(cues.cells(features), sivs)
+    torch.testing.assert_close(found, maps.flatten(2).norm(dim=2), rtol=1e-12, atol=1e-12)
+
+
 def test_csa_maps_and_weights_follow_a_reordering_of_the_group():
     features, sisms = group(5)
     order = torch.randperm(5)
