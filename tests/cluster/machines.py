@@ -143,9 +143,11 @@ class Cluster:
         )
         return int(asked.stdout.split()[-1]) if asked.returncode == 0 and asked.stdout.split() else 0
 
-    def submit(self, command: str, log: str) -> subprocess.Popen:
-        """Submit a job from the head, as `make submit` does; it ends with the command's exit code."""
-        return self.head.run(f"ray job submit --address {self.dashboard} -- bash -c '{command}'", log)
+    def submit(self, log: str, target: str = "", **variables: str) -> subprocess.Popen:
+        """`make submit` on the head, with variables in its shell; it ends with the pipeline's exit code."""
+        variables["RAY_API_SERVER_ADDRESS"] = self.dashboard
+        shell = " ".join(f"{name}={value}" for name, value in variables.items())
+        return self.head.run(f"env {shell} make --no-print-directory submit ARGS={target}", log)
 
     def stop(self) -> None:
         """End every process of the machines, and the machines."""

@@ -97,9 +97,9 @@ def cluster(request, root, tmp_path, monkeypatch):
 class Job:
     """A submitted job, and what is waited for while it runs."""
 
-    def __init__(self, cluster, settings=""):
+    def __init__(self, cluster, **variables):
         self.log = cluster.folder / "job.log"
-        self.process = cluster.submit(f"cd {cluster.head.checkout} && {settings} dvc repro", "job.log")
+        self.process = cluster.submit("job.log", **variables)
 
     def epochs(self):
         return self.log.read_text().count("train: epoch ")
@@ -117,7 +117,7 @@ def test_the_pipeline_outlives_a_machine_in_each_stage_and_ends_as_on_one(alone,
     made, folder, store = cluster
     data = folder / "data"
     uri = STORAGE if store else None
-    job = Job(made, f"AWS_ENDPOINT_URL={store.endpoint}" if store else "")
+    job = Job(made, **({"AWS_ENDPOINT_URL": store.endpoint} if store else {}))
 
     samples = data / "samples" / "demo_train"
     job.until(lambda: (data / "index" / "demo_unseen" / "receipt.json").exists() and count(samples, uri) >= 3)
@@ -165,14 +165,24 @@ def same_tables_and_model(alone, folder):
     assert shards(folder / "data" / "maps" / "demo_unseen") == shards(single / "data" / "maps" / "again")
 
 
-def test_a_failing_pipeline_fails_the_job(tmp_path, root):
+def test_a_job_fails_with_its_pipeline_and_nobody_joins_without_the_token(tmp_path, root):
     folder = prepared(root, tmp_path / "checkout")
-    (folder / "params.yaml").write_text((folder / "params.yaml").read_text().replace("categories: 8", "categorie: 8"))
     made = machines.Cluster(tmp_path / "logs", folder, 1)
     try:
         made.start()
+        stage = made.head.run(f"env RAY_ADDRESS={made.address} dvc repro sism@demo_unseen", "direct.log")
+        assert stage.wait(timeout=600) == 0, (tmp_path / "logs" / "direct.log").read_text()[-3000:]
+        assert tables.receipt(folder / "data" / "samples" / "demo_unseen")["rows"] == 30
+
+        text = (folder / "params.yaml").read_text()
+        (folder / "params.yaml").write_text(text.replace("categories: 8", "categorie: 8"))
         job = Job(made)
         assert job.process.wait(timeout=300) != 0
         assert "unknown key `demo.categorie`" in job.log.read_text()
+
+        made.head.environment["RAY_AUTH_TOKEN"] = "0" * 64
+        job = Job(made)
+        assert job.process.wait(timeout=300) != 0
+        assert "authentication" in job.log.read_text().rpartition("demo.categorie")[2].lower()
     finally:
         made.stop()
