@@ -16,7 +16,7 @@ from tests.objectstore import free
 def binaries() -> Path | None:
     """Where PostgreSQL's programs are: on the path, or where Debian puts them."""
     if found := shutil.which("initdb"):
-        return Path(found).parent
+        return Path(found).resolve().parent
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
