@@ -32,7 +32,7 @@ class Postgres:
     @property
     def uri(self) -> str:
         """The database as MLflow's backend store."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/mlflow"
+        return f"postgresql+psycopg2://postgres@127.0.0.1:{self.port}/mlflow"
 
     def start(self) -> None:
         """Make the database and start its server."""
