@@ -38,11 +38,12 @@ CLOCKS = ["images_per_s", "wait_share", "memory_gb", "seconds"]
 """Columns of history.csv that no two trainings share."""
 
 
-def prepared(root, target, uri=None):
+def prepared(root, target, uri=None, **train):
     folder = machines.checkout(root, target)
     content = yaml.safe_load((folder / "params.yaml").read_text())
     for section, values in SETTINGS.items():
         content[section] |= values
+    content["train"] |= train
     content["storage"] = uri
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return folder

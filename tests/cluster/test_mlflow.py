@@ -48,10 +48,7 @@ def runs(server):
 
 
 def test_two_pipelines_log_and_register_at_the_same_time(server, root, tmp_path):
-    folders = [prepared(root, tmp_path / name) for name in ("left", "right")]
-    for folder, seed in zip(folders, (1, 2), strict=True):
-        text = (folder / "params.yaml").read_text()
-        (folder / "params.yaml").write_text(text.replace("train:\n", f"train:\n  seed: {seed}\n"))
+    folders = [prepared(root, tmp_path / name, seed=seed, workers=1) for name, seed in (("left", 1), ("right", 2))]
     both = [dvc(folder, server, "repro") for folder in folders]
     codes = [process.wait() for process in both]
     assert codes == [0, 0], "\n\n".join((folder / "log").read_text()[-3000:] for folder in folders)
@@ -67,9 +64,7 @@ def test_two_pipelines_log_and_register_at_the_same_time(server, root, tmp_path)
 
 
 def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
-    folder = prepared(root, tmp_path / "checkout")
-    text = (folder / "params.yaml").read_text()
-    (folder / "params.yaml").write_text(text.replace(f"epochs: {EPOCHS}", "epochs: 120"))
+    folder = prepared(root, tmp_path / "checkout", epochs=200, workers=1)
     training = dvc(folder, server, "repro", "train")
 
     def epochs():
@@ -83,7 +78,7 @@ def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
     time.sleep(30)
     server.start()
     assert training.wait() == 0, (folder / "log").read_text()[-3000:]
-    assert epochs() == 120
+    assert epochs() == 200
     client, found = runs(server)
     assert [run.info.status for run in found] == ["FINISHED"]
-    assert len({point.step for point in client.get_metric_history(found[0].info.run_id, "train/loss")}) == 120
+    assert len({point.step for point in client.get_metric_history(found[0].info.run_id, "train/loss")}) == 200
