@@ -88,7 +88,7 @@ def make(number: int, settings: Sequence[str] = (), sods: Sequence[str] = ()) ->
     `settings` (`key=value`) change params.yaml before the lines do. Raises ExperimentError where a stage fails.
     """
     with experiments.checkout() as place:
-        changes = {key.lstrip("+"): _value(text) for key, _, text in (one.partition("=") for one in settings)}
+        changes = {key.lstrip("+"): params.value(text) for key, _, text in (one.partition("=") for one in settings)}
         content = changed(params.read(place.folder / params.FILE), changes)
         lines = paper.lines(number, content, sods)
         found: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -120,14 +120,6 @@ def _found(place: Checkout, line: Line, settings: Sequence[str], content: dict[s
         scores = {name: json.loads(file.read_text()) for name, file in results.items()}
         tables.write_json(kept, {"experiment": line.name, "scores": scores})
     return tuple(json.loads(kept.read_text()).values())
-
-
-def _value(text: str) -> Any:
-    """A value as `dvc exp run -S` understands it."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return yaml.safe_load(text)
 
 
 def changed(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """params.yaml, typed: the only reader of that file."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -9,6 +10,14 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 FILE = Path("params.yaml")
 
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-05 is a number, as it is for `dvc exp run -S`, which writes it so."""
+
+
+_EXPONENT = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 class ParamsError(ValueError):
@@ -29,15 +38,15 @@ def load(section: str, kind: type[S], file: Path = FILE) -> S:
 
     Raises ParamsError where the file, the section or a field is missing, unknown or of another type.
     """
-    value = _find(read(file), section, file)
-    empty = value is None and isinstance(kind, type) and issubclass(kind, BaseModel)
-    return parse({} if empty else value, section, kind, file)
+    content = _find(read(file), section, file)
+    empty = content is None and isinstance(kind, type) and issubclass(kind, BaseModel)
+    return parse({} if empty else content, section, kind, file)
 
 
-def parse(value: Any, section: str, kind: type[S], file: Path = FILE) -> S:
-    """`value` as `kind`; the error names each wrong field by its place in `file`."""
+def parse(content: Any, section: str, kind: type[S], file: Path = FILE) -> S:
+    """`content` as `kind`; the error names each wrong field by its place in `file`."""
     try:
-        return TypeAdapter(kind).validate_python(value, strict=True)
+        return TypeAdapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
         raise ParamsError("\n".join(_sentences(error, section, file))) from None
 
@@ -47,12 +56,17 @@ def read(file: Path = FILE) -> dict[str, Any]:
     if not file.is_file():
         raise ParamsError(f"there is no {file} in {Path.cwd()}: run from the repository's root")
     try:
-        content = yaml.safe_load(file.read_text())
+        content = value(file.read_text())
     except yaml.YAMLError as error:
         raise ParamsError(f"{file} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{file}: expected sections, got {type(content).__name__}")
     return content
+
+
+def value(text: str) -> Any:
+    """What a YAML text holds."""
+    return yaml.load(text, _Loader)
 
 
 def _find(content: dict[str, Any], section: str, file: Path) -> Any:

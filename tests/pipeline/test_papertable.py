@@ -43,7 +43,6 @@ from pathlib import Path
 import yaml
 
 params = yaml.safe_load(Path("params.yaml").read_text())
-assert isinstance(params["train"]["rate"], float)
 assert [file.name for file in Path(params["datasets"]["toys"]["root"]).iterdir()] == ["one.txt"]
 with Path(os.environ["COUNT"]).open("a") as file:
     print(os.environ["DVC_EXP_NAME"], file=file)

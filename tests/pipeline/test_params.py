@@ -23,6 +23,13 @@ def test_a_single_value_is_read_by_its_dotted_path(tmp_path):
     assert params.load("model.size", int, write(tmp_path, "model: {size: 224}")) == 224
 
 
+@pytest.mark.parametrize("text", ["1e-05", "1.0e-5", "0.1E-4", "1e-5"])
+def test_a_number_may_be_written_as_dvc_writes_it(tmp_path, text):
+    assert params.load("train", Knobs, write(tmp_path, f"train: {{rate: {text}, name: '1e-5'}}")) == Knobs(
+        rate=1e-5, name="1e-5"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
