@@ -1,0 +1,35 @@
+import os
+import socket
+import subprocess
+import sys
+
+import ray
+
+from pipeline import cluster
+
+
+def test_a_worker_finds_the_interface_that_ray_knows_it_by(ray_session):
+    @ray.remote
+    def asked():
+        cluster.listen_to_others()
+        return os.environ["GLOO_SOCKET_IFNAME"]
+
+    assert ray.get(asked.remote()) in [name for _, name in socket.if_nameindex()]
+
+
+def test_one_machine_computes_on_its_cores_and_has_slots_for_readers_beside(ray_session):
+    assert 1 <= cluster.cores() <= len(os.sched_getaffinity(0))
+    assert ray.cluster_resources()["CPU"] >= cluster.SLOTS_AT_LEAST
+
+
+def test_a_stage_joins_the_cluster_of_ray_address_and_hands_on_where_its_storage_is(ray_session):
+    code = (
+        "import ray, os; from pipeline import cluster\n"
+        "with cluster.connect():\n"
+        "    print(ray.get(ray.remote(lambda: os.environ['AWS_ENDPOINT_URL']).remote()))\n"
+        "    print(ray.get_runtime_context().gcs_address)"
+    )
+    address = ray.get_runtime_context().gcs_address
+    handed = {"RAY_ADDRESS": address, "AWS_ENDPOINT_URL": "http://store:9000"}
+    made = subprocess.run([sys.executable, "-c", code], env={**os.environ, **handed}, capture_output=True, text=True)
+    assert made.stdout.split()[-2:] == ["http://store:9000", address], made.stderr
