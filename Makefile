@@ -15,7 +15,7 @@ test: .venv/installed
 	pytest -m "not slow"
 
 test-slow: .venv/installed
-	pytest -m slow
+	pytest -m "slow and not cluster"
 
 test-cluster: .venv/installed
 	pytest -m cluster tests/cluster
