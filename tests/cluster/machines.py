@@ -36,6 +36,7 @@ class Machine:
             "RAY_USAGE_STATS_ENABLED": "0",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OMP_NUM_THREADS": "1",
+            "RAY_memory_monitor_refresh_ms": "0",  # the machines share one memory, with whatever else runs
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": TOKEN,
             **environment,
@@ -76,9 +77,10 @@ class Machine:
                 continue
         return False
 
-    def kill(self) -> None:
-        """The machine loses its power: nothing goes out any more, not even that a connection ends."""
-        ip("-n", self.name, "link", "set", "eth0", "down")
+    def kill(self, silently: bool = False) -> None:
+        """All processes of the machine end at once; `silently`: nothing goes out of it any more, not even that."""
+        if silently:
+            ip("-n", self.name, "link", "set", "eth0", "down")
         end(self.name)
         for process in self.started:
             process.wait()
