@@ -59,7 +59,7 @@ def run(
     items = [{"number": s.number, "start": s.start, "stop": s.stop, "key": s.key} for s in shards]
     results = (
         ray.data.from_items(items, override_num_blocks=len(items))
-        .map(read, num_cpus=READER_CPUS, compute=ray.data.TaskPoolStrategy(size=cluster.cores()))
+        .map(read, num_cpus=READER_CPUS, compute=ray.data.TaskPoolStrategy(size=min(cluster.cores(), len(items))))
         .map(
             worker,
             fn_constructor_kwargs=arguments,
