@@ -37,6 +37,7 @@ class Machine:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OMP_NUM_THREADS": "1",
             "RAY_memory_monitor_refresh_ms": "0",  # the machines share one memory, with whatever else runs
+            "RAY_raylet_start_wait_time_s": "300",  # and two cores
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": TOKEN,
             **environment,
