@@ -21,7 +21,7 @@ from tests.cluster import machines
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.timeout(1500),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces take root"),
 ]
 
@@ -114,7 +114,7 @@ class Job:
     def epochs(self):
         return self.log.read_text().count("train: epoch ")
 
-    def until(self, there, seconds=600):
+    def until(self, there, seconds=1200):
         for _ in range(seconds * 5):
             if there():
                 return

@@ -17,7 +17,7 @@ from tests.cluster.test_cluster import EPOCHS, prepared
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.timeout(1500),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed"),
 ]
 
