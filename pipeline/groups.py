@@ -77,7 +77,6 @@ class Network:
         self.device = cluster.device()
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        torch.set_grad_enabled(False)
         self.model = checkpoint.load(model, self.device).for_inference(getattr(torch, precision))
         self.model.chunk = batch
 
