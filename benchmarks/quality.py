@@ -46,7 +46,7 @@ def main(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device, memory_format=torch.channels_last)
     for part in knobs.get("freeze", []):
-        network.get_submodule(part).requires_grad_(False)
+        network.part(part).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)
     table = batches.memory_map(samples, out / "samples.arrow")
     split = batches.split(table, knobs["validation"], knobs["seed"])

@@ -49,6 +49,11 @@ class Backbone(nn.Module):
             nn.Conv2d(top, top, 3, padding=1),
         )
 
+    def stages(self) -> dict[str, nn.Sequential]:
+        """VGG-16's layers by stage: conv1 to conv5."""
+        cuts = zip([0, *self.ends], self.ends, strict=False)
+        return {f"conv{number}": self.vgg[start:end] for number, (start, end) in enumerate(cuts, start=1)}
+
     def forward(self, images: Float[Tensor, "n 3 s s"]) -> list[Tensor]:
         """Six maps of features [n, c, s / 2^k, s / 2^k], k = 0 to 5, finest first."""
         stages, features = [], images

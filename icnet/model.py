@@ -129,6 +129,13 @@ class ICNet(nn.Module):
         """The foreground CSA maps of one stage in [0, 1]. Raises KeyError where the network has no CFM."""
         return self.predict(images, sisms, cues).csa[stage]
 
+    def part(self, name: str) -> nn.Module:
+        """One of the network's parts by name (`backbone`, `compress` ...), or a stage of VGG-16: conv1 to conv5.
+
+        Raises KeyError where there is none of that name.
+        """
+        return (dict(self.named_children()) | self.backbone.stages())[name]
+
     def for_inference(self, dtype: torch.dtype = torch.float32) -> "ICNet":
         """A copy that predicts faster: batch norms folded, channels last, convolutions in `dtype` (e.g. bfloat16).
 

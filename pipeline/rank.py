@@ -59,7 +59,7 @@ class Worker:
         if knobs.channels_last:
             model.to(memory_format=torch.channels_last)
         for part in knobs.freeze:
-            model.get_submodule(part).requires_grad_(False)
+            model.part(part).requires_grad_(False)
         if self.job.gpus:
             model.chunk = VALIDATED_AT_ONCE
         if knobs.batch_norm == "sync":

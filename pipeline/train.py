@@ -179,9 +179,12 @@ def begin(knobs: Params, network: Network) -> ICNet:
             f"model.weights: torchvision's VGG-16 cannot be downloaded ({error}); without a network, give the path of a"
             " file that holds it, or null to train from scratch"
         ) from error
-    if unknown := sorted(set(knobs.freeze) - dict(model.named_children()).keys()):
-        parts = ", ".join(name for name, _ in model.named_children())
-        raise TrainError(f"train.freeze: the network has no part {', '.join(unknown)} (there: {parts})")
+    for name in knobs.freeze:
+        try:
+            model.part(name)
+        except KeyError:
+            there = ", ".join([*dict(model.named_children()), *model.backbone.stages()])
+            raise TrainError(f"train.freeze: the network has no part {name} (there: {there})") from None
     return model
 
 

@@ -59,3 +59,11 @@ def test_a_locally_orthogonal_convolution_keeps_the_spread_of_hes_and_mostly_tur
     assert weight.square().sum().item() == pytest.approx(2 * 64, rel=0.02)
     assert centre.square().sum() > 0.98 * weight.square().sum()
     torch.testing.assert_close(centre @ centre.T / 2, torch.eye(64), rtol=0, atol=0.05)
+
+
+def test_the_stages_of_vgg16_can_be_frozen_by_name():
+    model = ICNet(Config(size=32, width=0.125))
+    for name in ("conv1", "conv2"):
+        model.part(name).requires_grad_(False)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {f"backbone.vgg.{layer}.{kind}" for layer in (0, 2, 5, 7) for kind in ("weight", "bias")}

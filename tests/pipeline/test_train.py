@@ -171,6 +171,11 @@ def test_first_weights_that_are_not_there_are_an_error_that_names_the_param(tmp_
         begin(Params(), Network(size=8))
 
 
+def test_a_part_to_freeze_that_the_network_lacks_is_an_error_that_lists_its_parts():
+    with pytest.raises(TrainError, match=r"no part conv6 \(there: backbone, .*conv5\)"):
+        begin(Params(freeze=["conv1", "decoder", "conv6"]), Network(**NETWORK))
+
+
 def test_params_that_make_no_sense_are_refused_by_name():
     with pytest.raises(ParamsError, match=r"`train\.batch_size`: .*got 1"):
         parse({"batch_size": 1}, "train", Params)
