@@ -1,16 +1,19 @@
 """Speed and memory of stage predict.
 
 Speed: images/s of the stage on all cores, from its first shard's end to its last's, against the bare forward pass of
-the same network made ready in the same way, one thread, times the cores.
+the same network made ready in the same way, on all cores at once, before and after.
 Growth: time and memory for one group of 10, 100, 1000 ... images.
 
     python -m benchmarks.predict speed --images 480
     python -m benchmarks.predict growth --size 112 --width 0.25 --most 10000
 """
 
+import multiprocessing
 import os
 import tempfile
 import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +27,9 @@ from icnet import checkpoint, images
 from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import tables
+
+PASSES = 5
+"""Forward passes that are timed, in each process."""
 
 app = typer.Typer(add_completion=False)
 Size = Annotated[int, typer.Option(help="px")]
@@ -59,26 +65,42 @@ def weights(folder: Path, size: int, width: float) -> Path:
     return folder / "model.safetensors"
 
 
-def stage(table: Path, model: Path, out: Path, batch: int) -> tuple[float, int]:
-    """Seconds of the stage in a process of its own, and the bytes that its processes held at their peak."""
-    return processes.run(
+def stage(table: Path, model: Path, out: Path, batch: int) -> str:
+    """Code that runs the stage, for `processes`."""
+    return (
         "from pathlib import Path; from pipeline import predict; "
         f"predict.make(Path({str(table)!r}), Path({str(model)!r}), Path({str(out)!r}), Path({str(out) + '-work'!r}), "
         f"predict.Params(batch={batch}, shard=40))"
     )
 
 
-def forward(model: Path, size: int, group: int, batch: int) -> float:
-    """Seconds an image of the bare forward pass on one thread."""
+def forward(model: Path, size: int, group: int, batch: int, cores: int) -> float:
+    """Images/s of the bare forward pass on all cores at once: a process a core, of one thread, as the stage has."""
+    context = multiprocessing.get_context("spawn")
+    gate, rates = context.Barrier(cores), context.Queue()
+    arguments = (model, size, group, batch, gate, rates)
+    processes = [context.Process(target=_passes, args=arguments) for _ in range(cores)]
+    for process in processes:
+        process.start()
+    found = sum(rates.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return found
+
+
+def _passes(model: Path, size: int, group: int, batch: int, gate: Barrier, rates: Queue) -> None:
     torch.set_num_threads(1)
     network = checkpoint.load(model).for_inference()
     network.chunk = batch
     inputs = torch.randn(group, 3, size, size), torch.rand(group, 1, size, size)
     with torch.inference_mode():
         network(*inputs)
+        gate.wait()
         began = time.perf_counter()
-        network(*inputs)
-    return (time.perf_counter() - began) / group
+        for _ in range(PASSES):
+            network(*inputs)
+        rates.put(PASSES * group / (time.perf_counter() - began))
+        gate.wait()
 
 
 @app.command()
@@ -89,20 +111,20 @@ def speed(
     width: Width = 1.0,
     batch: Annotated[int, typer.Option()] = 8,
 ) -> None:
-    """Images/s of the stage against the bare forward pass times the cores."""
+    """Images/s of the stage against the bare forward pass."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         model = weights(place, size, width)
         table = samples(place / "samples", {f"g{n:05d}": group for n in range(count // group)}, size)
-        bare = forward(model, size, group, batch)
-        seconds = stage(table, model, place / "maps", batch)[0]
-        bare = (bare + forward(model, size, group, batch)) / 2
+        bare = forward(model, size, group, batch, cores)
+        seconds = processes.run(stage(table, model, place / "maps", batch))
+        bare = (bare + forward(model, size, group, batch, cores)) / 2
         found = processes.steady(place / "maps")
     print(f"{size} px, width {width}, groups of {group}, batch {batch}, {cores} cores, {count} images")
-    print(f"bare forward {1 / bare:8.2f} images/s a core, {cores / bare:8.2f} on {cores}")
+    print(f"bare forward {bare:8.2f} images/s")
     print(f"stage        {found:8.2f} images/s, start-up and end {seconds - count / found:.1f} s apart")
-    print(f"ratio        {found * bare / cores:8.2f}")
+    print(f"ratio        {found / bare:8.2f}")
 
 
 @app.command()
@@ -118,7 +140,7 @@ def growth(
         model = weights(place, size, width)
         while group <= most:
             table = samples(place / f"samples{group}", {"one": group}, size)
-            seconds, peak = stage(table, model, place / f"maps{group}", batch)
+            seconds, peak = processes.watched(stage(table, model, place / f"maps{group}", batch))
             print(f"a group of {group:6d}: {seconds:7.1f} s, {peak / 1e6:6.0f} MB at the peak", flush=True)
             group *= 10
 

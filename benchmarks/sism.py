@@ -68,9 +68,9 @@ def loop(root: Path, index: Path, method: str) -> float:
     return (time.perf_counter() - began) / len(rows)
 
 
-def stage(index: Path, samples: Path, method: str, shard: int) -> tuple[float, int]:
-    """Seconds of the stage in a process of its own, and the bytes that its processes held at their peak."""
-    return processes.run(
+def stage(index: Path, samples: Path, method: str, shard: int) -> str:
+    """Code that runs the stage, for `processes`."""
+    return (
         "from pathlib import Path; from pipeline import sism; "
         f"knobs = sism.Params(method={method!r}, shard={shard}); "
         f"sism.make(Path({str(index)!r}), Path({str(samples)!r}), knobs, {SIZE})"
@@ -90,7 +90,7 @@ def speed(
         place = Path(folder)
         few, many = (repeat(root, size, place / f"index{size}") for size in (count // 8, count))
         plain = loop(root, few, method)
-        seconds = stage(many, place / "out", method, shard)[0]
+        seconds = processes.run(stage(many, place / "out", method, shard))
         plain = (plain + loop(root, few, method)) / 2
         found = processes.steady(place / "out")
     print(f"{method}, {cores} cores, {count} images, shards of {shard}")
@@ -111,7 +111,7 @@ def memory(
         peaks = []
         for size in (count, 10 * count):
             index = repeat(root, size, Path(folder) / f"index{size}")
-            seconds, peak = stage(index, Path(folder) / f"out{size}", method, shard)
+            seconds, peak = processes.watched(stage(index, Path(folder) / f"out{size}", method, shard))
             peaks.append(peak)
             print(f"{size:8d} images: {peak / 1e6:8.0f} MB at the peak, {seconds:.0f} s")
     print(f"ratio {peaks[1] / peaks[0]:.2f}")

@@ -187,7 +187,7 @@ def test_a_group_of_3000_is_predicted_in_the_memory_of_a_group_of_300(model, roo
             f"predict.make(Path({str(samples)!r}), Path({str(model)!r}), Path({str(tmp_path / f'maps{size}')!r}), "
             f"Path({str(tmp_path / 'work')!r}), predict.Params(shard=100, actors=2))"
         )
-        peaks.append(processes.run(code)[1])
+        peaks.append(processes.watched(code)[1])
         assert len(tables.read(tmp_path / f"maps{size}")) == size
     assert peaks[1] < 1.25 * peaks[0]
 
