@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -176,7 +176,8 @@ def start(
     finally:
         if monitor:
             monitor.finish()
-        run.finish(status)
+        with nullcontext() if status == "FINISHED" else suppress(Exception):  # what went wrong before says more
+            run.finish(status)
 
 
 def reopen(run_id: str | None, name: str = "restored") -> Run:
@@ -278,9 +279,8 @@ def _origin() -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     if commit:
         tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
-    for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
-        if os.environ.get(name):
-            tags[name.lower().replace("_", ".", 1)] = os.environ[name]
+    names = [name for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV") if os.environ.get(name)]
+    tags |= {name.lower().replace("_", ".", 1): os.environ[name] for name in names}
     lock = Path("dvc.lock")
     if lock.is_file():
         tags["dvc.lock.md5"] = hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest()

@@ -114,9 +114,7 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
                 result = fit(Job(knobs, split, str(stored), str(first), queue, scaling.use_gpu), scaling, folder)
             facts = {"dataset": knobs.dataset, "fingerprint": folder.name, "run_id": recorder.run.id}
             best = write(result, first, target, facts)
-            recorder.flush(patient=False)
-            recorder.run.tags({"best_epoch": int(best["epoch"])})
-            recorder.run.file(target / "history.csv")
+            conclude(recorder, best, target)
     shutil.rmtree(folder)
     summary.tell(
         "train",
@@ -211,6 +209,19 @@ def write(result: ray.train.Result, first: Path, target: Path, facts: dict[str, 
     temporary.replace(target / "history.csv")
     tables.write_json(target / "run.json", {**facts, "experiment": tracking.EXPERIMENT, "best": row})
     return row
+
+
+def conclude(recorder: Recorder, best: dict[str, float], target: Path) -> None:
+    """Log what still waits, and what is known at the end. Raises TrainError where MLflow does not answer."""
+    try:
+        recorder.flush(patient=False)
+        recorder.run.tags({"best_epoch": int(best["epoch"])})
+        recorder.run.file(target / "history.csv")
+    except Exception as error:
+        raise TrainError(
+            f"all epochs are trained and saved, but MLflow at {recorder.run.server} does not take the rest of the run"
+            f" ({error}); run again when it answers: only that is left to do"
+        ) from error
 
 
 @contextmanager

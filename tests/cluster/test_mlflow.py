@@ -33,10 +33,10 @@ def server(tmp_path):
     database.stop()
 
 
-def dvc(folder, server, *arguments):
+def dvc(folder, server, *arguments, **variables):
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
     kept |= {"PATH": f"{machines.BIN}:{os.environ['PATH']}", "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    kept["MLFLOW_TRACKING_URI"] = server.uri
+    kept |= {"MLFLOW_TRACKING_URI": server.uri, **variables}
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(["dvc", *arguments], cwd=folder, env=kept, stdout=log, stderr=log)
 
@@ -63,22 +63,47 @@ def test_two_pipelines_log_and_register_at_the_same_time(server, root, tmp_path)
     assert client.get_model_version_by_alias("icnet", "champion") is not None
 
 
+def epochs(server):
+    client, found = runs(server)
+    return len(client.get_metric_history(found[0].info.run_id, "train/loss")) if found else 0
+
+
+def until_epoch(number, server, training, folder):
+    while epochs(server) < number:
+        assert training.poll() is None, (folder / "log").read_text()[-3000:]
+        time.sleep(0.5)
+
+
+def whole(server, count):
+    """One run, finished, with every epoch once."""
+    client, found = runs(server)
+    assert [run.info.status for run in found] == ["FINISHED"]
+    points = client.get_metric_history(found[0].info.run_id, "train/loss")
+    assert sorted(point.step for point in points) == list(range(1, count + 1))
+
+
 def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
     folder = prepared(root, tmp_path / "checkout", epochs=200, workers=1)
     training = dvc(folder, server, "repro", "train")
-
-    def epochs():
-        client, found = runs(server)
-        return len(client.get_metric_history(found[0].info.run_id, "train/loss")) if found else 0
-
-    while epochs() < 3:
-        assert training.poll() is None, (folder / "log").read_text()[-3000:]
-        time.sleep(0.5)
+    until_epoch(3, server, training, folder)
     server.kill()
-    time.sleep(30)
+    time.sleep(60)
     server.start()
     assert training.wait() == 0, (folder / "log").read_text()[-3000:]
-    assert epochs() == 200
-    client, found = runs(server)
-    assert [run.info.status for run in found] == ["FINISHED"]
-    assert len({point.step for point in client.get_metric_history(found[0].info.run_id, "train/loss")}) == 200
+    whole(server, 200)
+
+
+def test_a_training_that_ends_without_its_tracking_server_is_only_logged_by_the_next_run(server, root, tmp_path):
+    folder = prepared(root, tmp_path / "checkout", epochs=20, workers=1)
+    training = dvc(folder, server, "repro", "train", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+    until_epoch(3, server, training, folder)
+    server.kill()
+    assert training.wait() != 0
+    said = (folder / "log").read_text()
+    assert "all epochs are trained and saved, but MLflow" in said, said[-3000:]
+    history = folder / "data" / "model" / "history.csv"
+    trained = history.read_bytes()
+    server.start()
+    assert dvc(folder, server, "repro", "train").wait() == 0, (folder / "log").read_text()[-3000:]
+    whole(server, 20)
+    assert history.read_bytes() == trained, "it was trained again"
