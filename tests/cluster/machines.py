@@ -51,13 +51,18 @@ class Machine:
         ip("-n", self.name, "link", "set", "lo", "up")
 
     def run(self, command: str, log: str, cores: str = "0,1") -> subprocess.Popen:
-        """Start a command in this machine, with folders of its own where Ray keeps sockets and objects."""
-        own = (
-            f"mkdir -p /tmp/ray; mount -t tmpfs tmpfs /tmp/ray; mount -t tmpfs tmpfs /dev/shm; exec taskset -c {cores}"
-        )
+        """Start a command in this machine, whose first one gets it folders of its own where Ray keeps sockets and
+        objects."""
+        command = f"exec taskset -c {cores} {command}"
+        here = next((process.pid for process in self.started if process.poll() is None), None)
+        if here is None:
+            place = ["ip", "netns", "exec", self.name]
+            command = f"mkdir -p /tmp/ray; mount -t tmpfs tmpfs /tmp/ray; mount -t tmpfs tmpfs /dev/shm; {command}"
+        else:
+            place = ["nsenter", f"--target={here}", "--mount", "--net", f"--wdns={self.checkout}"]
         with (self.folder / log).open("ab") as out:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, "sh", "-c", f"{own} {command}"],
+                [*place, "sh", "-c", command],
                 cwd=self.checkout,
                 env=self.environment,
                 stdout=out,
