@@ -267,9 +267,9 @@ def test_a_list_of_checkpoints_that_a_kill_tore_is_written_anew(tmp_path):
 class Stage:
     """The stage as a process in a folder of its own: two ranks, eight epochs, a checkpoint every two steps."""
 
-    def __init__(self, folder, samples):
+    def __init__(self, folder, samples, **changes):
         self.folder, self.samples = folder, samples
-        knobs = KNOBS | {"epochs": 8, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9}
+        knobs = KNOBS | {"epochs": 8, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9} | changes
         (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": knobs, "model": NETWORK}))
         uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.client, self.environment = MlflowClient(uri, uri), {**os.environ, "MLFLOW_TRACKING_URI": uri}
@@ -303,6 +303,20 @@ def same(found, expected):
     pd.testing.assert_frame_equal(found[0], expected[0], check_exact=True)
     assert found[1] == expected[1]
     assert all(torch.equal(found[2][name], tensor) for name, tensor in expected[2].items())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_compiled_training_learns_the_same_but_for_rounding(samples, tmp_path):
+    histories = []
+    for compiled in (False, True):
+        folder = tmp_path / f"compiled-{compiled}"
+        folder.mkdir()
+        process = (stage := Stage(folder, samples, epochs=2, workers=1, compile=compiled)).start()
+        process.communicate(timeout=1000)
+        assert process.returncode == 0
+        histories.append(stage.results()[0])
+    pd.testing.assert_frame_equal(*histories, rtol=1e-2)
 
 
 @pytest.fixture(scope="module")
