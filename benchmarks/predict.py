@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pyarrow as pa
 import torch
 import typer
 
@@ -27,7 +26,10 @@ from icnet import checkpoint, images
 from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import tables
+from pipeline.tables import Shard
 
+SHARD = 256
+"""Images of a shard of samples."""
 PASSES = 5
 """Forward passes that are timed, in each process."""
 
@@ -54,7 +56,12 @@ def samples(folder: Path, groups: dict[str, int], size: int) -> Path:
         for group, count in groups.items()
         for number in range(count)
     ]
-    tables.write_whole(folder, pa.Table.from_pylist(rows, schema=tables.SAMPLES), [], size=size, count=len(rows))
+    starts = range(0, len(rows), SHARD)
+    shards = [Shard(number, at, min(at + SHARD, len(rows)), f"{size}-{at}") for number, at in enumerate(starts)]
+    tables.begin(folder, shards)
+    for shard in shards:
+        tables.write_shard(str(folder), shard, tables.SAMPLES, rows[shard.start : shard.stop], [])
+    tables.finish(folder, shards, tables.SAMPLES, size=size)
     return folder
 
 
