@@ -1,6 +1,6 @@
 """Speed and memory of stage predict.
 
-Speed: images/s of the stage on all cores, from its first shard's end to its last's, against the bare forward pass of
+Speed: images/s of the stage on all cores, once each actor has written a shard, against the bare forward pass of
 the same network made ready in the same way, on all cores at once, before and after.
 Growth: time and memory for one group of 10, 100, 1000 ... images.
 
@@ -127,7 +127,7 @@ def speed(
         bare = forward(model, size, group, batch, cores)
         seconds = processes.run(stage(table, model, place / "maps", batch))
         bare = (bare + forward(model, size, group, batch, cores)) / 2
-        found = processes.steady(place / "maps")
+        found = processes.steady(place / "maps", cores)
     print(f"{size} px, width {width}, groups of {group}, batch {batch}, {cores} cores, {count} images")
     print(f"bare forward {bare:8.2f} images/s")
     print(f"stage        {found:8.2f} images/s, start-up and end {seconds - count / found:.1f} s apart")

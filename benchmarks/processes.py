@@ -30,11 +30,11 @@ def watched(code: str) -> tuple[float, int]:
     return time.perf_counter() - began, peak[0]
 
 
-def steady(folder: Path) -> float:
-    """Images/s of the stage that wrote a table, from the end of its first shard to the end of its last."""
+def steady(folder: Path, actors: int) -> float:
+    """Images/s of the stage that wrote a table by so many actors, once each of them has written its first shard."""
     shards = tables.receipt(folder)["shards"]
     ends = sorted(((folder / shard["file"]).stat().st_mtime_ns, shard["rows"]) for shard in shards)
-    return sum(rows for _, rows in ends[1:]) / (ends[-1][0] - ends[0][0]) * 1e9
+    return sum(rows for _, rows in ends[actors:]) / (ends[-1][0] - ends[actors - 1][0]) * 1e9
 
 
 def _start(code: str) -> subprocess.Popen:

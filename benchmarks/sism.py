@@ -1,6 +1,6 @@
 """Speed and memory of stage sism.
 
-Speed: images/s of the stage on all cores, from its first shard's end to its last's, against a plain loop over the same
+Speed: images/s of the stage on all cores, once each actor has written a shard, against a plain loop over the same
 files in one process on one core times the cores.
 Memory: what the stage's processes hold at their peak for N and for 10 N images.
 
@@ -92,7 +92,7 @@ def speed(
         plain = loop(root, few, method)
         seconds = processes.run(stage(many, place / "out", method, shard))
         plain = (plain + loop(root, few, method)) / 2
-        found = processes.steady(place / "out")
+        found = processes.steady(place / "out", cores)
     print(f"{method}, {cores} cores, {count} images, shards of {shard}")
     print(f"plain loop   {1 / plain:8.1f} images/s a core, {cores / plain:8.1f} on {cores}")
     print(f"stage        {found:8.1f} images/s, start-up and end {seconds - count / found:.1f} s apart")
