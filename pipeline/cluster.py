@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Ray computes in threads, and what glibc keeps for threads apart from the first goes back to the system after each use.
-os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 
 import ray
 import torch
