@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Ray computes in threads, and what glibc keeps for threads apart from the first goes back to the system after each use.
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 
 import ray
 import torch
@@ -19,7 +21,7 @@ SIOCGIFADDR = 0x8915
 SLOTS_AT_LEAST = 4
 """A Ray Data stream needs a slot for its reader beside its actors, also on a machine of one or two cores."""
 
-HANDED = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+HANDED = ("MALLOC_ARENA_MAX", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 """Variables that the workers of a cluster get from the driver. Keys are none of them: Ray would show them, so the
 machines have their own."""
 
@@ -42,7 +44,7 @@ def _start() -> None:
     if os.environ.get("RAY_ADDRESS"):
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # the job that runs this may name them too
         handed = {name: os.environ[name] for name in HANDED if name in os.environ}
-        ray.init(logging_level=logging.ERROR, runtime_env={"env_vars": handed} if handed else None)
+        ray.init(logging_level=logging.ERROR, runtime_env={"env_vars": handed})
         return
     ray.init(
         address="local",

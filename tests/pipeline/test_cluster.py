@@ -22,14 +22,19 @@ def test_one_machine_computes_on_its_cores_and_has_slots_for_readers_beside(ray_
     assert ray.cluster_resources()["CPU"] >= cluster.SLOTS_AT_LEAST
 
 
-def test_a_stage_joins_the_cluster_of_ray_address_and_hands_on_where_its_storage_is(ray_session):
+def test_a_stage_joins_the_cluster_of_ray_address_and_hands_on_what_its_workers_need(ray_session):
     code = (
         "import ray, os; from pipeline import cluster\n"
         "with cluster.connect():\n"
-        "    print(ray.get(ray.remote(lambda: os.environ['AWS_ENDPOINT_URL']).remote()))\n"
+        "    names = 'AWS_ENDPOINT_URL', 'MALLOC_ARENA_MAX'\n"
+        "    print(*ray.get(ray.remote(lambda: [os.environ[name] for name in names]).remote()))\n"
         "    print(ray.get_runtime_context().gcs_address)"
     )
     address = ray.get_runtime_context().gcs_address
-    handed = {"RAY_ADDRESS": address, "AWS_ENDPOINT_URL": "http://store:9000"}
+    handed = {"RAY_ADDRESS": address, "AWS_ENDPOINT_URL": "http://store:9000", "MALLOC_ARENA_MAX": "3"}
     made = subprocess.run([sys.executable, "-c", code], env={**os.environ, **handed}, capture_output=True, text=True)
-    assert made.stdout.split()[-2:] == ["http://store:9000", address], made.stderr
+    assert made.stdout.split()[-3:] == ["http://store:9000", "3", address], made.stderr
+
+
+def test_workers_keep_the_memory_that_they_free(ray_session):
+    assert ray.get(ray.remote(lambda: os.environ["MALLOC_ARENA_MAX"]).remote()) == "1"
