@@ -50,8 +50,10 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     table = batches.memory_map(samples, out / "samples.arrow")
     split = batches.split(table, knobs["validation"], knobs["seed"])
+    if network.config.init == "whitened":
+        backbone.whiten(network, batches.examples(table, split).to(device), backbone.PRETRAINED)
     pin = device.type == "cuda"
-    changes = Augmentation(knobs["flip"], knobs.get("crop", 0.0), knobs.get("colour", 0.0))
+    changes = Augmentation(**{name: knobs.get(name, 0.0) for name in ("flip", "crop", "colour", "disturb")})
     fit(network, split, Loader(table, knobs["seed"], changes, pin), Loader(table, knobs["seed"]), knobs, out)
 
 

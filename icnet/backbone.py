@@ -17,8 +17,12 @@ TOP = 128
 NEIGHBOURS = 0.1
 """Share of a locally orthogonal convolution that is He's."""
 
+UNTRAINED, PRETRAINED = 0.5, 0.25
+"""Powers of the variance that `whiten` divides an untrained and an ImageNet VGG-16's features by."""
 FLOOR = 1e-3
 """Share of the largest variance that is added to each before it is divided by."""
+WHITENED_AT_ONCE = 8
+"""Images that pass through the VGG-16 together where their features' statistics are taken."""
 
 
 class Backbone(nn.Module):
@@ -73,16 +77,23 @@ def local_orthogonal(weight: Float[Tensor, "o i 3 3"]) -> None:
 
 
 @torch.no_grad()
-def whiten(model: nn.Module, images: Float[Tensor, "n 3 s s"]) -> None:
-    """Let the model's compressing convolutions give whitened principal components of the features of `images`.
+def whiten(model: nn.Module, images: Float[Tensor, "n 3 s s"], power: float = UNTRAINED) -> None:
+    """Let the model's compressing convolutions give principal components of the VGG-16's features of `images`.
 
-    All features of an untrained backbone point nearly the same way, so that their correlations tell nothing apart.
+    Each is divided by its variance to the `power`: 0.5 whitens, 0 only centres and turns. All features of an untrained
+    VGG-16 point nearly the same way, so that their correlations tell nothing apart until they are whitened; ImageNet's
+    tell objects apart best half-way there, as small variances are mostly noise.
     """
-    features = model.backbone(images)
+    seen: dict[str, list[Tensor]] = {stage: [] for stage in model.compress}
+    for features in images.split(WHITENED_AT_ONCE):
+        for name, layers in model.backbone.stages().items():
+            features = layers(features)
+            if (stage := name.removeprefix("conv")) in seen:
+                seen[stage].append(features.permute(0, 2, 3, 1).flatten(0, 2))
     for stage, layer in model.compress.items():
-        cells = features[int(stage) - 1].permute(0, 2, 3, 1).flatten(0, 2)
+        cells = torch.cat(seen[stage])
         values, vectors = torch.linalg.eigh(torch.cov(cells.T))
-        scaled_to = (vectors / (values + FLOOR * values[-1]).sqrt()).T.flip(0)[: layer.out_channels]
+        scaled_to = (vectors / (values + FLOOR * values[-1]).pow(power)).T.flip(0)[: layer.out_channels]
         layer.weight.copy_(scaled_to[:, :, None, None])
         layer.bias.copy_(-scaled_to @ cells.mean(dim=0))
 

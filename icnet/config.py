@@ -30,9 +30,11 @@ class Config:
     """Equation 2: the paper learns alpha, the program has none."""
     summed: Literal["normalised", "raw"] = "normalised"
     """What the CFM sums: the program the l2-normalised correlation maps, the paper the raw ones."""
-    init: Literal["program", "paper", "he", "delta"] = "program"
-    """New layers: N(0, 0.01), N(0, 0.1), or He's. The VGG-16 part is He's too, until weights are loaded; with `delta`
-    it is orthogonal and local (Xiao et al., ICML 2018), to tell colours and textures apart untrained."""
+    init: Literal["program", "paper", "he", "whitened", "delta"] = "program"
+    """New layers: N(0, 0.01), N(0, 0.1), or He's. `whitened` is He's with stages 4 and 5 compressed to principal
+    components of what the loaded VGG-16 sees in the training images. The VGG-16 part is He's too, until weights are
+    loaded; with `delta` it is orthogonal and local (Xiao et al., ICML 2018), to tell colours and textures apart
+    untrained."""
 
     def __post_init__(self) -> None:
         if self.size < SMALLEST:

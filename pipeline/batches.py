@@ -13,14 +13,19 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+from torch import Tensor
 
 from icnet import images
 from icnet.training import Batch
 from pipeline import tables
+from pipeline.disturbance import disturb
 
 COLUMNS = ("group", "name", "image", "sism", "mask", "digest")
 Groups = Mapping[str, Sequence[int]]
 """Rows of the samples table by group."""
+
+EXAMPLES = 64
+"""Images that a network's first weights may depend on."""
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -107,6 +112,13 @@ def _held_out(groups: list[str], validation: float | Sequence[str], seed: int) -
     return {groups[place] for place in drawn[: max(count, 0)]}
 
 
+def examples(samples: pa.Table, split: Split) -> Tensor:
+    """The first images of the training groups, in turn, as network input [n, 3, s, s] with n at most EXAMPLES."""
+    turns = sorted((turn, row) for rows in split.train.values() for turn, row in enumerate(rows))
+    pictures = [images.decode(samples["image"][row].as_py()) for _, row in turns[:EXAMPLES]]
+    return images.normalise(np.stack(pictures))
+
+
 def plan(groups: Groups, size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
     """An epoch's batches of about `size` images: every group shuffled and cut, all batches shuffled.
 
@@ -147,12 +159,13 @@ class Augmentation:
     """What training does to each image: a flip with probability `flip`, shared with SISM and mask as the crop is.
 
     `crop`: the most that a crop takes off each side's length; `colour`: the most that brightness, contrast and
-    saturation change; all shares in [0, 1). The paper flips only.
+    saturation change; `disturb`: the share of SISMs that are made worse; all in [0, 1). The paper flips only.
     """
 
     flip: float = 0.0
     crop: float = 0.0
     colour: float = 0.0
+    disturb: float = 0.0
 
     def __call__(self, draw: np.random.Generator, views: list[np.ndarray]) -> list[np.ndarray]:
         """An image [s, s, 3] and its maps [s, s], uint8, changed by the draw."""
@@ -192,7 +205,11 @@ class Loader:
     def seat(self, seat: Seat, epoch: int) -> Batch:
         """A training batch; its augmentation depends on the seed, the epoch and its number in the plan alone."""
         draw = np.random.default_rng([self.seed, epoch, seat.number, 1])
-        return self._batch([self.augmentation(draw, self._views(row)) for row in seat.rows], seat.weight)
+        members = [self.augmentation(draw, self._views(row)) for row in seat.rows]
+        if self.augmentation.disturb:
+            worse = disturb(draw, np.stack([sism for _, sism, _ in members]), self.augmentation.disturb)
+            members = [[image, sism, mask] for (image, _, mask), sism in zip(members, worse, strict=True)]
+        return self._batch(members, seat.weight)
 
     def _batch(self, members: Sequence[list[np.ndarray]], weight: float) -> Batch:
         pictures, sisms, masks = (np.stack(views) for views in zip(*members, strict=True))

@@ -47,7 +47,7 @@ class Worker:
         self.meter = Meter()
         self.training = self._begin()
         gpu = self.training.device.type == "cuda"
-        changes = Augmentation(job.knobs.flip, job.knobs.crop, job.knobs.colour)
+        changes = Augmentation(job.knobs.flip, job.knobs.crop, job.knobs.colour, job.knobs.disturb)
         self.loader = Loader(batches.open_map(Path(job.samples)), job.knobs.seed, changes, pin=gpu)
         self.threads = job.knobs.loaders or (min(8, cores) if gpu else 1)
         held = job.split.validation

@@ -13,17 +13,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import ray.train
 import torch
 from pydantic import Field, create_model
 from ray.train import ScalingConfig
-from torch import Tensor
 
 import icnet
-from icnet import backbone, checkpoint, images, training
+from icnet import backbone, checkpoint, training
 from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import batches, cluster, command, params, progress, summary, tables, tracking
@@ -47,6 +44,7 @@ class Params(params.Section):
     flip: float = Field(0.5, ge=0, le=1)
     crop: Share = 0.0
     colour: Share = 0.0
+    disturb: Share = 0.0
 
     optimiser: Literal["adam", "adamw"] = "adam"
     rate: Rate = 1e-5
@@ -75,9 +73,6 @@ class Params(params.Section):
     retries: int = Field(3, ge=0)
 
 
-EXAMPLES = 64
-"""Images that untrained features are whitened on."""
-
 MACHINERY = {"loaders", "panels_every", "checkpoint_every", "checkpoint_steps", "retries"}
 """Params that cannot change the model: a training that was stopped goes on when they change."""
 
@@ -103,8 +98,9 @@ def train(samples: Path, target: Path, knobs: Params, network: Network) -> None:
     split = batches.split(table, knobs.validation, knobs.seed)
     if not first.is_file():
         model = begin(knobs, network)
-        if network.init == "delta" and network.weights is None:
-            backbone.whiten(model, examples(table, split))
+        if network.init == "whitened" or (network.init == "delta" and network.weights is None):
+            power = backbone.UNTRAINED if network.weights is None else backbone.PRETRAINED
+            backbone.whiten(model, batches.examples(table, split), power)
         checkpoint.save(model, first)
     with cluster.connect():
         scaling = machines(knobs)
@@ -184,13 +180,6 @@ def begin(knobs: Params, network: Network) -> ICNet:
             there = ", ".join([*dict(model.named_children()), *model.backbone.stages()])
             raise TrainError(f"train.freeze: the network has no part {name} (there: {there})") from None
     return model
-
-
-def examples(table: pa.Table, split: Split) -> Tensor:
-    """The first images of the training groups, in turn, as network input [n, 3, s, s] with n at most EXAMPLES."""
-    turns = sorted((turn, row) for rows in split.train.values() for turn, row in enumerate(rows))
-    pictures = [images.decode(table["image"][row].as_py()) for _, row in turns[:EXAMPLES]]
-    return images.normalise(np.stack(pictures))
 
 
 def write(result: ray.train.Result, first: Path, target: Path, facts: dict[str, Any]) -> dict[str, float]:

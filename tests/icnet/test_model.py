@@ -152,7 +152,7 @@ def test_bf16_keeps_correlations_in_float32_and_stays_close_to_float32(model):
     assert (prediction.maps - exact.maps).abs().mean() < 0.02
 
 
-@pytest.mark.parametrize("init", ["program", "paper", "he", "delta"])
+@pytest.mark.parametrize("init", ["program", "paper", "he", "whitened", "delta"])
 def test_new_layers_start_with_the_spread_that_the_config_names(init):
     network = ICNet(Config(size=64, width=0.5, init=init))
     weight = network.decoder.stages[0].widen[0].weight

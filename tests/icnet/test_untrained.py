@@ -46,3 +46,22 @@ def test_whitening_depends_on_nothing_but_weights_and_images():
     for model in (first, second):
         backbone.whiten(model, pictures())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_whitening_takes_any_number_of_images_and_moves_no_running_statistics():
+    model, inputs = network(), torch.cat([pictures(), pictures().flip(3)])[:11]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    backbone.whiten(model, inputs)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {f"compress.{stage}.{kind}" for stage in (4, 5) for kind in ("weight", "bias")}
+
+
+def test_half_whitened_components_keep_the_order_of_their_variances():
+    model, inputs = network(), pictures()
+    backbone.whiten(model, inputs, backbone.PRETRAINED)
+    with torch.no_grad():
+        cells = model.compress["5"](model.backbone(inputs)[4]).permute(0, 2, 3, 1).flatten(0, 2)
+    spread = torch.cov(cells.T)
+    variances = spread.diag()
+    assert (variances[:-1] >= variances[1:] * 0.999).all() and variances[0] > 2 * variances[10]
+    assert (spread - variances.diag()).abs().max() < 0.01 * variances[0]

@@ -212,3 +212,14 @@ def test_an_item_that_cannot_be_loaded_is_an_error_where_it_is_used():
     assert next(stream) == 1
     with pytest.raises(ZeroDivisionError):
         next(stream)
+
+
+def test_disturbed_sisms_leave_images_and_masks_alone_and_come_again_with_their_seed(samples):
+    rows, plain = (0, 1, 2), batches.Loader(samples, 0)
+    disturbing, whole, changed = batches.Loader(samples, 0, Augmentation(disturb=0.5)), plain(rows), 0
+    for epoch in range(20):
+        batch = disturbing.seat(batches.Seat(rows, 1.0, 0), epoch)
+        assert torch.equal(batch.sisms, disturbing.seat(batches.Seat(rows, 1.0, 0), epoch).sisms)
+        assert torch.equal(batch.images, whole.images) and torch.equal(batch.masks, whole.masks)
+        changed += sum(not torch.equal(one, other) for one, other in zip(batch.sisms, whole.sisms, strict=True))
+    assert 15 < changed < 45
