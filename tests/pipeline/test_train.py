@@ -21,7 +21,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
 from ray.train.v2._internal.execution.storage import StorageContext
 
-from icnet import checkpoint, images, training
+from icnet import backbone, checkpoint, images, training
 from icnet.training import Training
 from pipeline import batches, progress, tables, tracking
 from pipeline.batches import Augmentation, Loader
@@ -109,6 +109,17 @@ def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_p
     assert any("groups of one image skipped" in line and "(1): alone" in line for line in said)
     assert [line for line in said if "epoch 1/2  loss" in line and "to go" in line]
     assert "model and history in" in said[-1]
+
+
+def test_whitened_compressions_that_are_frozen_are_kept(samples, tmp_path, ray_session, mlflow_here):
+    knobs, network = Params(**KNOBS | {"freeze": ["backbone", "compress"]}), Network(**NETWORK | {"init": "whitened"})
+    train(samples, tmp_path / "model", knobs, network)
+    model = checkpoint.load(tmp_path / "model" / "model.safetensors")
+    kept = {name: weight.clone() for name, weight in model.compress.state_dict().items()}
+    table = batches.memory_map(samples, tmp_path / "samples.arrow")
+    backbone.whiten(model, batches.examples(table, batches.split(table, knobs.validation, knobs.seed)))
+    for name, weight in model.compress.state_dict().items():
+        torch.testing.assert_close(kept[name], weight)
 
 
 def first_moments(optimiser):
@@ -270,7 +281,9 @@ class Stage:
     def __init__(self, folder, samples, **changes):
         self.folder, self.samples = folder, samples
         knobs = KNOBS | {"epochs": 8, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9} | changes
-        (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": knobs, "model": NETWORK}))
+        knobs |= {"crop": 0.2, "colour": 0.2, "disturb": 0.5}
+        network = NETWORK | {"init": "whitened"}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": knobs, "model": network}))
         uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.client, self.environment = MlflowClient(uri, uri), {**os.environ, "MLFLOW_TRACKING_URI": uri}
         self.environment.pop("RAY_ADDRESS", None)
