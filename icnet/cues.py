@@ -19,10 +19,7 @@ CORRELATIONS_AT_ONCE = 1 << 23
 
 @dataclass(frozen=True)
 class Cues:
-    """The intra cues of a group: for each co-saliency block its SIVs [m, 2, c], foreground and background.
-
-    A mirrored network's have twice the blocks: the mirror image's follow.
-    """
+    """The intra cues of a group: for each co-saliency block its SIVs [m, 2, c], foreground and background."""
 
     sivs: tuple[Tensor, ...]
 
@@ -37,11 +34,6 @@ class Cues:
     def split(self, sizes: Sequence[int]) -> list["Cues"]:
         """What `merge` would join: the cues of the first sizes[0] images, of the next sizes[1], and so on."""
         return [Cues(blocks) for blocks in zip(*(block.split(list(sizes)) for block in self.sivs), strict=True)]
-
-    def halves(self) -> tuple["Cues", "Cues"]:
-        """The cues of the group and of its mirror image."""
-        middle = len(self.sivs) // 2
-        return Cues(self.sivs[:middle]), Cues(self.sivs[middle:])
 
     def to(self, device: torch.device | str) -> "Cues":
         """The same cues on another device."""

@@ -44,11 +44,6 @@ class Prediction:
     weights: Tensor
     """How much each SIV weighs in the foreground CSA maps, mean over the stages, [n, m]; rows sum to 1."""
 
-    def mean(self, mirrored: "Prediction") -> "Prediction":
-        """The mean of this and of what is said of the mirror images, turned back."""
-        csa = {stage: (maps + mirrored.csa[stage].flip(3)) / 2 for stage, maps in self.csa.items()}
-        return Prediction((self.maps + mirrored.maps.flip(3)) / 2, csa, (self.weights + mirrored.weights) / 2)
-
 
 @dataclass(frozen=True)
 class Features:
@@ -108,16 +103,6 @@ class ICNet(nn.Module):
         every_map: bool = False,
     ) -> list[Prediction]:
         """`predict` of several groups in one pass: the first sizes[0] images are the first group, and so on."""
-        if self.training or not self.config.mirrored:
-            return self._predict_groups(images, sisms, sizes, cues, every_map)
-        own, turned = (None, None) if cues is None else zip(*(one.halves() for one in cues), strict=True)
-        straight = self._predict_groups(images, sisms, sizes, own, every_map)
-        mirrored = self._predict_groups(images.flip(3), sisms.flip(3), sizes, turned, every_map)
-        return [one.mean(other) for one, other in zip(straight, mirrored, strict=True)]
-
-    def _predict_groups(
-        self, images: Tensor, sisms: Tensor, sizes: Sequence[int], cues: Sequence[Cues] | None, every_map: bool
-    ) -> list[Prediction]:
         sisms = self._seen(sisms)
         parts = [self._encode(part, low=True) for part in self._chunks(images)]
         if cues is None:
@@ -131,11 +116,6 @@ class ICNet(nn.Module):
 
     def intra_cues(self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"]) -> Cues:
         """The SIVs of these images; those of a group's parts, merged, are the group's."""
-        if self.training or not self.config.mirrored:
-            return self._intra_cues(images, sisms)
-        return Cues(self._intra_cues(images, sisms).sivs + self._intra_cues(images.flip(3), sisms.flip(3)).sivs)
-
-    def _intra_cues(self, images: Tensor, sisms: Tensor) -> Cues:
         pairs = zip(self._chunks(images), self._chunks(self._seen(sisms)), strict=True)
         return Cues.merge([self._cues(self._encode(part, low=False), maps) for part, maps in pairs])
 
