@@ -30,6 +30,8 @@ class Config:
     """Equation 2: the paper learns alpha, the program has none."""
     summed: Literal["normalised", "raw"] = "normalised"
     """What the CFM sums: the program the l2-normalised correlation maps, the paper the raw ones."""
+    output: Literal["finest", "mean"] = "finest"
+    """The co-saliency map: the decoder's finest map, or the mean of the four that training supervises."""
     init: Literal["program", "paper", "he", "whitened", "delta"] = "program"
     """New layers: N(0, 0.01), N(0, 0.1), or He's. `whitened` is He's with stages 4 and 5 compressed to principal
     components of what the loaded VGG-16 sees in the training images. The VGG-16 part is He's too, until weights are

@@ -38,7 +38,7 @@ class Prediction:
     """What the network says of n images of a group of m."""
 
     maps: Tensor
-    """Co-saliency maps in [0, 1], [n, k, s, s]: the finest alone, or four from coarse to fine."""
+    """Co-saliency maps in [0, 1], [n, k, s, s]: one as `Config.output` says, or all four from coarse to fine."""
     csa: dict[int, Tensor]
     """Foreground CSA maps in [0, 1] by stage, [n, 1, h, w]; empty without the CFM."""
     weights: Tensor
@@ -193,13 +193,17 @@ class ICNet(nn.Module):
     ) -> list[Prediction]:
         """A prediction for each group's images among these."""
         csa, fused, weights = self._enhance(features, groups)
-        maps = self.decoder(self._batch(fused), [*map(self._batch, features.low)], self._batch(sisms), every_map)
-        same = [resize(part[: len(sisms)], sisms.shape[2:]) for part in maps]
+        averaged = self.config.output == "mean" and not every_map
+        low = [*map(self._batch, features.low)]
+        found = self.decoder(self._batch(fused), low, self._batch(sisms), every_map or averaged)
+        maps = torch.cat([resize(part[: len(sisms)], sisms.shape[2:]) for part in found], dim=1)
+        if averaged:
+            maps = maps.mean(dim=1, keepdim=True)
         counts = [count for count, _ in groups]
-        split = {stage: found.split(counts) for stage, found in csa.items()}
+        split = {stage: part.split(counts) for stage, part in csa.items()}
         return [
             Prediction(found, {stage: of_groups[number] for stage, of_groups in split.items()}, shares)
-            for number, (found, shares) in enumerate(zip(torch.cat(same, dim=1).split(counts), weights, strict=True))
+            for number, (found, shares) in enumerate(zip(maps.split(counts), weights, strict=True))
         ]
 
     def _seen(self, sisms: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n 1 s s"]:

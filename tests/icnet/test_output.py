@@ -1,0 +1,72 @@
+"""Which of the decoder's maps is the co-saliency map."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from icnet import checkpoint
+from icnet.config import Config
+from icnet.cues import Cues
+from icnet.model import ICNet
+
+SMALL = Config(size=64, width=0.125, init="he")
+
+
+@pytest.fixture
+def finest():
+    torch.manual_seed(0)
+    return ICNet(SMALL, chunk=3).double().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def mean(finest):
+    network = ICNet(replace(SMALL, output="mean"), chunk=3).double().eval().requires_grad_(False)
+    network.load_state_dict(finest.state_dict())
+    return network
+
+
+def group(n):
+    return torch.randn(n, 3, 64, 64, dtype=torch.float64), torch.rand(n, 1, 64, 64, dtype=torch.float64)
+
+
+def same(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_the_finest_map_is_the_last_of_the_four(finest):
+    images, sisms = group(4)
+    same(finest(images, sisms), finest.predict(images, sisms, every_map=True).maps[:, 3:])
+
+
+def test_the_mean_is_that_of_the_four_that_training_supervises(finest, mean):
+    images, sisms = group(4)
+    four = finest.predict(images, sisms, every_map=True).maps
+    same(mean(images, sisms), four.mean(dim=1, keepdim=True))
+    assert (four[:, 3:] - mean(images, sisms)).abs().max() > 1e-3
+
+
+def test_training_and_every_map_are_the_same_for_both(finest, mean):
+    images, sisms = group(3)
+    same(*(network.predict(images, sisms, every_map=True).maps for network in (mean, finest)))
+    same(*(network.train()(images, sisms) for network in (mean, finest)))
+
+
+def test_the_mean_of_a_large_group_in_two_passes_is_that_of_one_pass(mean):
+    images, sisms = group(7)
+    parts = list(zip(images.split([3, 4]), sisms.split([3, 4]), strict=True))
+    cues = Cues.merge([mean.intra_cues(*part) for part in parts])
+    same(torch.cat([mean(*part, cues=cues) for part in parts]), mean(images, sisms))
+
+
+def test_a_copy_for_inference_gives_the_mean_too(mean):
+    images, sisms = group(4)
+    fast = mean.float().for_inference()
+    torch.testing.assert_close(
+        fast(images.float(), sisms.float()), mean(images.float(), sisms.float()), rtol=0, atol=1e-3
+    )
+
+
+def test_a_checkpoint_remembers_which_map_it_is(mean, tmp_path):
+    checkpoint.save(mean.float(), tmp_path / "model.safetensors")
+    assert checkpoint.load(tmp_path / "model.safetensors").config.output == "mean"
