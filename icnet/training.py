@@ -86,8 +86,13 @@ def optimiser(
     backbone_rate: float | None = None,
     weight_decay: float = 1e-4,
 ) -> Optimizer:
-    """Adam as in section 4.1 (coupled weight decay), or AdamW; parameters of `model.backbone` at their own rate."""
-    of_backbone = {id(parameter) for parameter in getattr(model, "backbone", nn.Module()).parameters()}
+    """Adam as in section 4.1 (coupled weight decay), or AdamW.
+
+    `backbone_rate` is for parameters of `model.backbone`, without its `top`, the sixth stage, which is new.
+    """
+    backbone = getattr(model, "backbone", nn.Module())
+    top = {id(parameter) for parameter in getattr(backbone, "top", nn.Module()).parameters()}
+    of_backbone = {id(parameter) for parameter in backbone.parameters()} - top
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     new = [parameter for parameter in trained if id(parameter) not in of_backbone]
     old = [parameter for parameter in trained if id(parameter) in of_backbone]

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from icnet import training
+from icnet.config import Config
+from icnet.model import ICNet
 from icnet.training import Batch, Training
 
 STEPS = 4
@@ -130,6 +132,15 @@ def test_the_backbone_has_a_rate_of_its_own(net):
     assert {rates[id(p)] for p in net.backbone.parameters()} == {1e-5}
     assert {rates[id(p)] for p in net.head.parameters()} == {1e-3}
     assert len(rates) == len(list(net.parameters()))
+
+
+def test_the_sixth_stage_is_new_and_learns_at_the_rate_of_what_is_new():
+    network = ICNet(Config(size=32, width=0.125))
+    optimiser = training.optimiser(network, rate=1e-3, backbone_rate=1e-5)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in network.backbone.vgg.parameters()} == {1e-5}
+    assert {rates[id(p)] for p in network.backbone.top.parameters()} == {1e-3}
+    assert len(rates) == len(list(network.parameters()))
 
 
 def test_schedules_rise_and_fall_where_they_say(net):

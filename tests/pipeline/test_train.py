@@ -81,14 +81,17 @@ def curve(client, run_id, key):
 def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_path, ray_session, mlflow_here, capsys):
     target = tmp_path / "data" / "model"
     train(samples, target, Params(**KNOBS), Network(**NETWORK))
-    assert sorted(file.name for file in target.iterdir()) == ["history.csv", "model.safetensors", "run.json"]
+    files = ["history.csv", "last.safetensors", "model.safetensors", "run.json"]
+    assert sorted(file.name for file in target.iterdir()) == files
     history, facts = pd.read_csv(target / "history.csv"), json.loads((target / "run.json").read_text())
     assert history["epoch"].tolist() == [1, 2]
     best = history.loc[history["val_max_f"].idxmax()]
     assert facts["best"]["val_max_f"] == pytest.approx(best["val_max_f"])
     model = checkpoint.load(target / "model.safetensors")
     assert model.config.size == SIDE
-    assert checkpoint.metadata(target / "model.safetensors")["run_id"] == facts["run_id"]
+    kept, last = (checkpoint.metadata(target / f"{name}.safetensors") for name in ("model", "last"))
+    assert kept["run_id"] == last["run_id"] == facts["run_id"]
+    assert (kept["epoch"], last["epoch"]) == (best["epoch"], 2)
     assert not list((tmp_path / "data" / "work" / "train").iterdir())
 
     run = mlflow_here.get_run(facts["run_id"])
