@@ -281,11 +281,11 @@ def test_a_list_of_checkpoints_that_a_kill_tore_is_written_anew(tmp_path):
 class Stage:
     """The stage as a process in a folder of its own: two ranks, eight epochs, a checkpoint every two steps."""
 
-    def __init__(self, folder, samples, **changes):
+    def __init__(self, folder, samples, init="whitened", **changes):
         self.folder, self.samples = folder, samples
         knobs = KNOBS | {"epochs": 8, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9} | changes
         knobs |= {"crop": 0.2, "colour": 0.2, "disturb": 0.5}
-        network = NETWORK | {"init": "whitened"}
+        network = NETWORK | {"init": init}
         (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": knobs, "model": network}))
         uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.client, self.environment = MlflowClient(uri, uri), {**os.environ, "MLFLOW_TRACKING_URI": uri}
@@ -328,7 +328,7 @@ def test_a_compiled_training_learns_the_same_but_for_rounding(samples, tmp_path)
     for compiled in (False, True):
         folder = tmp_path / f"compiled-{compiled}"
         folder.mkdir()
-        process = (stage := Stage(folder, samples, epochs=2, workers=1, compile=compiled)).start()
+        process = (stage := Stage(folder, samples, "he", epochs=2, workers=1, compile=compiled)).start()
         process.communicate(timeout=1000)
         assert process.returncode == 0
         histories.append(stage.results()[0])
