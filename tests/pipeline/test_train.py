@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,20 +15,17 @@ import torch
 import yaml
 from mlflow.tracking import MlflowClient
 from PIL import Image, ImageDraw
-from ray.train import CheckpointConfig
 from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
-from ray.train.v2._internal.execution.storage import StorageContext
 
 from icnet import backbone, checkpoint, images, training
 from icnet.training import Training
-from pipeline import batches, progress, tables, tracking
+from pipeline import batches, tables, tracking
 from pipeline.batches import Augmentation, Loader
-from pipeline.fit import SNAPSHOT, Job, TrainError, machines, mend
+from pipeline.fit import Job, TrainError
 from pipeline.params import ParamsError, parse
-from pipeline.progress import Epoch, Recorder, Steps
 from pipeline.rank import Worker
 from pipeline.train import Network, Params, begin, fingerprint, train
+from tests.logged import curve
 
 SIDE = 32
 KNOBS = {"dataset": "toys", "epochs": 2, "batch_size": 4, "rate": 1e-3, "gpus": False, "validation": ["hexagon"]}
@@ -58,24 +54,6 @@ def samples(tmp_path_factory):
     rows = [sample(group, number, sides) for group, (count, sides) in counts.items() for number in range(count)]
     tables.write_whole(folder, pa.Table.from_pylist(rows, tables.SAMPLES), [])
     return folder
-
-
-@pytest.fixture(scope="module")
-def mlflow_here(tmp_path_factory):
-    """MLflow in a database of this module's own."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        patch.chdir(folder)
-        yield MlflowClient(uri, uri)
-
-
-def curve(client, run_id, key):
-    """A metric's values by step; a step that was logged twice is an error."""
-    points = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)]
-    assert len({step for step, _ in points}) == len(points)
-    return dict(sorted(points))
 
 
 def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_path, ray_session, mlflow_here, capsys):
@@ -157,19 +135,6 @@ def test_two_ranks_give_the_gradient_of_two_accumulated_batches(samples, tmp_pat
         torch.testing.assert_close(found, first_moments(optimiser), rtol=1e-3, atol=1e-7)
 
 
-def test_machines_that_are_not_there_are_an_error_at_once(ray_session):
-    with pytest.raises(TrainError, match=r"3 GPUs are asked for .* the cluster has 0"):
-        machines(Params(gpus=True, workers=3))
-    with pytest.raises(TrainError, match="1 GPUs are asked for"):
-        machines(Params(gpus=True))
-    with pytest.raises(TrainError, match="99 are asked for, the cluster has"):
-        machines(Params(workers=99))
-    with pytest.raises(TrainError, match="batch norm on GPUs only"):
-        machines(Params(batch_norm="sync"))
-    scaling = machines(Params())
-    assert (scaling.num_workers, scaling.use_gpu) == (1, False)
-
-
 def test_a_training_has_another_name_when_its_model_may_differ(samples):
     knobs, network = Params(**KNOBS), Network(**NETWORK)
     name = fingerprint(samples, knobs, network)
@@ -197,51 +162,6 @@ def test_params_that_make_no_sense_are_refused_by_name():
         parse({"depth": 3}, "model", Network)
 
 
-def row(epoch):
-    return {"epoch": epoch, "train_loss": 1 / epoch, "images_per_s": 2.0, "seconds": 60.0}
-
-
-def test_reports_that_a_resumed_training_repeats_are_logged_once(mlflow_here, capsys):
-    with tracking.start("toys") as run:
-        recorder = Recorder(run, epochs=3)
-        recorder.take(Steps({1: 0.9, 2: 0.8}, 1, 2, 2))
-        recorder.take(Epoch(row(1)))
-        assert (run.last("train/step_loss"), run.last("train/loss")) == (2, 1)
-        again = Recorder(run, 3, run.last("train/step_loss"), run.last("train/loss"))
-        again.take(Steps({1: 0.9, 2: 0.8, 3: 0.7}))
-        again.take(Epoch(row(1)))
-        again.take(Epoch(row(2)))
-    assert curve(mlflow_here, run.id, "train/step_loss") == {1: 0.9, 2: 0.8, 3: 0.7}
-    assert curve(mlflow_here, run.id, "train/loss") == {1: 1.0, 2: 0.5}
-    assert capsys.readouterr().out.count("epoch 1/3") == 1
-
-
-class Deaf:
-    """A run whose server does not answer."""
-
-    def metrics(self, values, step):
-        raise ConnectionError("no answer")
-
-
-def test_reports_wait_while_the_tracking_server_is_away(mlflow_here, capsys):
-    with tracking.start("toys") as run:
-        recorder = Recorder(Deaf(), epochs=3)
-        recorder.take(Epoch(row(1)))
-        assert "training goes on" in capsys.readouterr().err
-        with pytest.raises(ConnectionError):
-            recorder.flush(patient=False)
-        recorder.run = run
-        recorder.take(Epoch(row(2)))
-    assert list(curve(mlflow_here, run.id, "train/loss")) == [1, 2]
-
-
-def test_an_epoch_reads_as_one_line():
-    scored = {"val_loss": 0.5, "val_max_f": 0.71234, "val_s": 0.7, "val_mae": 0.1}
-    expected = "epoch 2/60  loss 0.5000  val loss 0.5000 max F 0.712 S 0.700 MAE 0.100  2.0 images/s  58:00 to go"
-    assert progress.line(row(2) | scored, 60) == expected
-    assert progress.line(row(60), 60) == "epoch 60/60  loss 0.0167  2.0 images/s"
-
-
 def test_a_training_that_breaks_off_says_why_and_marks_its_run(samples, tmp_path, ray_session, mlflow_here):
     knobs = Params(**KNOBS | {"rate": 1e30, "retries": 0})
     with pytest.raises(TrainError, match=r"broke off \(.*loss is not finite any more in epoch"):
@@ -250,32 +170,6 @@ def test_a_training_that_breaks_off_says_why_and_marks_its_run(samples, tmp_path
     run = mlflow_here.get_run(json.loads(known.read_text())["run_id"])
     assert run.info.status == "FAILED"
     assert not (tmp_path / "model").exists()
-
-
-def saved(folder, name, score):
-    """A checkpoint as a rank saves it."""
-    (folder / name).mkdir()
-    model = torch.nn.Linear(1, 1)
-    optimiser = training.optimiser(model)
-    begun = Training(model, optimiser, training.schedule(optimiser), ema=0.9)
-    begun.save(folder / name, metrics={"epoch": 1, "score": score})
-
-
-def test_a_list_of_checkpoints_that_a_kill_tore_is_written_anew(tmp_path):
-    storage = StorageContext(tmp_path.parent, tmp_path.name)
-    kept = CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score")
-    for name, score in (("checkpoint_1", 0.7), ("checkpoint_2", 0.4), ("checkpoint_3", 0.6), ("checkpoint_4", 0.9)):
-        saved(tmp_path, name, score)
-    weights = tmp_path / "checkpoint_4" / training.AVERAGED
-    weights.write_bytes(weights.read_bytes()[:-1])
-    (tmp_path / SNAPSHOT).write_text('{"ray_version": "2.6')
-    mend(tmp_path)
-    listed = CheckpointManager(kept, storage)
-    assert Path(listed.latest_checkpoint_result.checkpoint.path).name == "checkpoint_3"
-    assert Path(listed.best_checkpoint_results[-1].checkpoint.path).name == "checkpoint_1"
-    written = (tmp_path / SNAPSHOT).read_bytes()
-    mend(tmp_path)
-    assert (tmp_path / SNAPSHOT).read_bytes() == written
 
 
 class Stage:
