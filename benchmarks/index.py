@@ -18,8 +18,10 @@ import numpy as np
 import typer
 from PIL import Image
 
-from pipeline import index, tables
-from pipeline.layouts import Dataset
+from pipeline import tables
+from pipeline.index.config import IndexConfig
+from pipeline.index.layouts import Dataset
+from pipeline.index.stage import scan_collection
 
 KINDS = 16
 GROUP = 1000
@@ -53,12 +55,12 @@ def loop(root: Path) -> tuple[float, float]:
 
 def stage(root: Path, threads: int) -> None:
     """Run the stage in this process; prints seconds, CPU seconds, seconds of writing, and peak memory in MB."""
-    knobs = index.Params(threads=threads)
+    config = IndexConfig(num_threads=threads)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, busy = time.perf_counter(), time.process_time()
-    found = index.scan(root, Dataset(root=str(root)), knobs)
+    found = scan_collection(root, Dataset(root=str(root)), config)
     table, scanned, busy = found.table(), time.perf_counter(), time.process_time() - busy
-    tables.write_whole(root / "out", table, found.rejects)
+    tables.write_table(root / "out", table, found.rejects)
     written = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(scanned - began, busy, written - scanned, (peak - before) / 1024)

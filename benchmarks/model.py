@@ -29,10 +29,11 @@ from tqdm import tqdm
 from yardstick import Yardstick
 
 from icnet import checkpoint
-from icnet.cues import Cues
-from icnet.images import decode, decode_gray, normalise, resize, scale
+from icnet.config import Config
+from icnet.correlation import Cues
+from icnet.images import decode, decode_gray, normalize, resize, scale_maps
 from icnet.loss import iou_loss
-from icnet.model import Config, ICNet
+from icnet.model import ICNet
 
 FAST_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 KINDS = ("yardstick", "float32", "bf16", "float32 compiled", "bf16 compiled")
@@ -185,7 +186,7 @@ def _training(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[
     network.to(DEVICE)
     if kind.endswith("compiled"):
         network.compile()
-    optimiser = torch.optim.Adam(network.train().parameters(), lr=1e-5, weight_decay=1e-4)
+    optimizer = torch.optim.Adam(network.train().parameters(), lr=1e-5, weight_decay=1e-4)
     masks = (sisms > 0.5).float()
     precision = torch.autocast(DEVICE.type, torch.bfloat16) if kind.startswith("bf16") else nullcontext()
 
@@ -193,9 +194,9 @@ def _training(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[
         with precision:
             maps = network(images, sisms)
         loss = iou_loss(maps.float(), masks)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 
@@ -217,8 +218,8 @@ def _max_f(network: ICNet, data: Path) -> float:
             paths = [data / kind / folder.name / f"{file.stem}.png" for file in files]
             gray[kind] = np.stack([resize(decode_gray(path.read_bytes()), side) for path in paths])
         with torch.inference_mode():
-            maps = network(normalise(images), scale(gray["sism_u2netp"]))
-        curves += [_f_curve(*pair) for pair in zip(maps[:, 0], scale(gray["masks"])[:, 0], strict=True)]
+            maps = network(normalize(images), scale_maps(gray["sism_u2netp"]))
+        curves += [_f_curve(*pair) for pair in zip(maps[:, 0], scale_maps(gray["masks"])[:, 0], strict=True)]
     return torch.stack(curves).mean(dim=0).max().item()
 
 

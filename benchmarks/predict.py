@@ -58,10 +58,10 @@ def samples(folder: Path, groups: dict[str, int], size: int) -> Path:
     ]
     starts = range(0, len(rows), SHARD)
     shards = [Shard(number, at, min(at + SHARD, len(rows)), f"{size}-{at}") for number, at in enumerate(starts)]
-    tables.begin(folder, shards)
+    tables.prepare_table(folder, shards)
     for shard in shards:
         tables.write_shard(str(folder), shard, tables.SAMPLES, rows[shard.start : shard.stop], [])
-    tables.finish(folder, shards, tables.SAMPLES, size=size)
+    tables.finish_table(folder, shards, tables.SAMPLES, size=size)
     return folder
 
 
@@ -75,9 +75,10 @@ def weights(folder: Path, size: int, width: float) -> Path:
 def stage(table: Path, model: Path, out: Path, batch: int) -> str:
     """Code that runs the stage, for `processes`."""
     return (
-        "from pathlib import Path; from pipeline import predict; "
-        f"predict.make(Path({str(table)!r}), Path({str(model)!r}), Path({str(out)!r}), Path({str(out) + '-work'!r}), "
-        f"predict.Params(batch={batch}, shard=40))"
+        "from pathlib import Path; from pipeline.predict.config import PredictConfig; "
+        "from pipeline.predict.stage import predict_maps; "
+        f"predict_maps(Path({str(table)!r}), Path({str(model)!r}), Path({str(out)!r}), Path({str(out) + '-work'!r}), "
+        f"PredictConfig(batch_size={batch}, shard_size=40))"
     )
 
 

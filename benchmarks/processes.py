@@ -32,7 +32,7 @@ def watched(code: str) -> tuple[float, int]:
 
 def steady(folder: Path, actors: int) -> float:
     """Images/s of the stage that wrote a table by so many actors, once each of them has written its first shard."""
-    shards = tables.receipt(folder)["shards"]
+    shards = tables.load_manifest(folder)["shards"]
     ends = sorted(((folder / shard["file"]).stat().st_mtime_ns, shard["rows"]) for shard in shards)
     return sum(rows for _, rows in ends[actors:]) / (ends[-1][0] - ends[actors - 1][0]) * 1e9
 

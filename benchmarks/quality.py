@@ -16,13 +16,16 @@ import torch
 import typer
 import yaml
 
-from icnet import backbone, checkpoint, training
+from icnet import checkpoint, initialization, pretrained, training
 from icnet.config import Config
 from icnet.loss import iou_loss
 from icnet.model import ICNet
 from icnet.training import Batch, Training
-from pipeline import batches
-from pipeline.batches import Augmentation, Loader, Seat, Split
+from pipeline.runtime import parallel
+from pipeline.train.augment import Augmentation
+from pipeline.train.dataset import BatchLoader, load_examples, write_memory_map
+from pipeline.train.sampler import BatchSlot, assign_to_rank, plan_epoch
+from pipeline.train.split import Split, split_groups
 
 PAPERS = {"seed": 0, "validation": 0.15, "batch_size": 10, "epochs": 60, "flip": 0.5, "precision": "float32"}
 """Where the preset is silent."""
@@ -38,48 +41,59 @@ def main(
 ) -> None:
     """Train on a samples table and print the loss on its validation groups, epoch by epoch, beside the SISMs'."""
     sections = yaml.safe_load(preset.read_text())
-    knobs = PAPERS | sections["train"] | _values(change)
+    config = PAPERS | sections["train"] | _values(change)
     made = {key: value for key, value in sections["model"].items() if key != "weights"} | _values(config)
-    torch.manual_seed(knobs["seed"])
+    torch.manual_seed(config["seed"])
     network = ICNet(Config(**made))
-    backbone.load_imagenet(network, weights)
+    pretrained.load_vgg16(network, weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device, memory_format=torch.channels_last)
-    for part in knobs.get("freeze", []):
+    for part in config.get("freeze", []):
         network.part(part).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)
-    table = batches.memory_map(samples, out / "samples.arrow")
-    split = batches.split(table, knobs["validation"], knobs["seed"])
+    table = write_memory_map(samples, out / "samples.arrow")
+    split = split_groups(table, config["validation"], config["seed"])
     if network.config.init == "whitened":
-        backbone.whiten(network, batches.examples(table, split).to(device), backbone.PRETRAINED)
+        initialization.whiten_compression(
+            network, load_examples(table, split).to(device), initialization.PRETRAINED_POWER
+        )
     pin = device.type == "cuda"
-    changes = Augmentation(**{name: knobs.get(name, 0.0) for name in ("flip", "crop", "colour", "disturb")})
-    fit(network, split, Loader(table, knobs["seed"], changes, pin), Loader(table, knobs["seed"]), knobs, out)
+    changes = Augmentation(**{name: config.get(name, 0.0) for name in ("flip", "crop", "color", "disturb")})
+    fit(
+        network,
+        split,
+        BatchLoader(table, config["seed"], changes, pin),
+        BatchLoader(table, config["seed"]),
+        config,
+        out,
+    )
 
 
-def fit(network: ICNet, split: Split, loader: Loader, plain: Loader, knobs: dict[str, Any], out: Path) -> None:
+def fit(
+    network: ICNet, split: Split, loader: BatchLoader, plain: BatchLoader, config: dict[str, Any], out: Path
+) -> None:
     """Train to the end, or go on to it."""
 
-    def plan(epoch: int) -> list[list[Seat]]:
-        return batches.deal(batches.plan(split.train, knobs["batch_size"], knobs["seed"], epoch), 1, 0)
+    def plan(epoch: int) -> list[list[BatchSlot]]:
+        return assign_to_rank(plan_epoch(split.train, config["batch_size"], config["seed"], epoch), 1, 0)
 
-    def load(epoch: int, steps: Sequence[list[Seat]]) -> Iterator[list[Batch]]:
+    def load(epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
         seats = [seat for step in steps for seat in step]
-        for batch in batches.ahead(lambda seat: loader.seat(seat, epoch), seats, 8 if loader.pin else 1):
+        for batch in parallel.prefetch(lambda seat: loader.seat(seat, epoch), seats, 8 if loader.pin else 1):
             yield [batch.to(trained.device)]
 
-    named = {name: knobs.get(name) for name in ("rate", "backbone_rate")}
-    kind, decay = knobs.get("optimiser", "adam"), knobs.get("weight_decay", 1e-4)
-    optimiser = training.optimiser(network, kind, weight_decay=decay, **named)
-    steps = knobs["epochs"] * len(plan(0))
-    rates = training.schedule(optimiser, knobs.get("schedule", "constant"), steps, knobs.get("warmup", 0.0))
-    trained = Training(network, optimiser, rates, None, knobs["precision"], knobs.get("clip"), knobs.get("ema"))
-    if (out / training.STATE).is_file():
+    named = {name: config.get(name) for name in ("rate", "backbone_rate")}
+    kind, decay = config.get("optimizer", "adam"), config.get("weight_decay", 1e-4)
+    optimizer = training.make_optimizer(network, kind, weight_decay=decay, **named)
+    steps = config["epochs"] * len(plan(0))
+    rates = training.make_schedule(optimizer, config.get("schedule", "constant"), steps, config.get("warmup", 0.0))
+    trained = Training(network, optimizer, rates, None, config["precision"], config.get("clip"), config.get("ema"))
+    if (out / training.STATE_FILE).is_file():
         trained.load(out)
     held = sum(map(len, split.validation.values()))
     print(f"{sum(map(len, split.train.values()))} images to train on, {held} of {', '.join(split.validation)} held out")
     losses, began = [], time.perf_counter()
-    for step in training.run(trained, knobs["epochs"], plan, load, knobs["seed"]):
+    for step in training.run_steps(trained, config["epochs"], plan, load, config["seed"]):
         losses.append(step.loss)
         if not step.ends:
             continue
@@ -88,7 +102,7 @@ def fit(network: ICNet, split: Split, loader: Loader, plain: Loader, knobs: dict
         ours, theirs = validate(trained, split, plain)
         print(
             f"epoch {step.epoch}: loss {loss:.3f}, held out {ours:.3f} (SISMs {theirs:.3f}),"
-            f" {len(losses) * knobs['batch_size'] / spent:.1f} images/s",
+            f" {len(losses) * config['batch_size'] / spent:.1f} images/s",
             flush=True,
         )
         trained.save(out)
@@ -96,7 +110,7 @@ def fit(network: ICNet, split: Split, loader: Loader, plain: Loader, knobs: dict
 
 
 @torch.no_grad()
-def validate(trained: Training, split: Split, loader: Loader) -> tuple[float, float]:
+def validate(trained: Training, split: Split, loader: BatchLoader) -> tuple[float, float]:
     """Mean IoU loss of the finest maps and of the SISMs on the validation groups."""
     model: ICNet = trained.best_model.eval()
     ours, theirs = [], []

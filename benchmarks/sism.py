@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False)
 def repeat(root: Path, count: int, folder: Path) -> Path:
     """An index of `count` images in groups of 40: the collection's good files, again and again under new names."""
     files = sorted(file for file in (root / "images").rglob("*") if file.is_file())
-    good = [(file, images.size(file)) for file in files if _decodes(file)]
+    good = [(file, images.read_size(file)) for file in files if _decodes(file)]
     rows = []
     for number in range(count):
         file, (height, width) = good[number % len(good)]
@@ -44,14 +44,14 @@ def repeat(root: Path, count: int, folder: Path) -> Path:
                 "digest": str(number),
             }
         )
-    tables.write_whole(folder, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(root))
+    tables.write_table(folder, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(root))
     return folder
 
 
 def _decodes(file: Path) -> bool:
     try:
         images.decode(file.read_bytes())
-    except images.BadImage:
+    except images.ImageError:
         return False
     return True
 
@@ -59,21 +59,22 @@ def _decodes(file: Path) -> bool:
 def loop(root: Path, index: Path, method: str) -> float:
     """Seconds an image of a plain loop in one process on one core."""
     torch.set_num_threads(1)
-    detect, rows = sod.make(method), tables.read(index).to_pylist()
+    detect, rows = sod.make_method(method), tables.read_table(index).to_pylist()
     began = time.perf_counter()
     for row in rows:
         picture = images.decode((root / row["image"]).read_bytes())
         images.encode(images.resize(picture, (SIZE, SIZE)))
-        images.encode(images.resize(images.quantise(detect(picture)), (SIZE, SIZE)))
+        images.encode(images.resize(images.quantize(detect(picture)), (SIZE, SIZE)))
     return (time.perf_counter() - began) / len(rows)
 
 
 def stage(index: Path, samples: Path, method: str, shard: int) -> str:
     """Code that runs the stage, for `processes`."""
     return (
-        "from pathlib import Path; from pipeline import sism; "
-        f"knobs = sism.Params(method={method!r}, shard={shard}); "
-        f"sism.make(Path({str(index)!r}), Path({str(samples)!r}), knobs, {SIZE})"
+        "from pathlib import Path; from pipeline.sism.config import SismConfig; "
+        "from pipeline.sism.stage import make_samples; "
+        f"config = SismConfig(method={method!r}, shard_size={shard}); "
+        f"make_samples(Path({str(index)!r}), Path({str(samples)!r}), config, {SIZE})"
     )
 
 

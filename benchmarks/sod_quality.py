@@ -14,10 +14,9 @@ import typer
 from PIL import Image
 from tqdm import tqdm
 
-from icnet import images as pictures
 from icnet import sod
-from pipeline import pictures as drawing
-from pipeline import scores
+from pipeline import pictures
+from pipeline.metrics import aggregate, score
 
 
 def main(
@@ -31,30 +30,30 @@ def main(
     sheet: Annotated[Path | None, typer.Option(help="write a picture of ten images, masks and maps")] = None,
 ) -> None:
     """Print the scores of the SOD method SPEC."""
-    method = sod.make(spec)
+    method = sod.make_method(spec)
     files = [file for file in sorted(masks.glob("*/*.png")) if file.parent.name not in (without or [])][::every]
     plain, labelled, shown, seconds = [], [], {}, 0.0
     for number, file in enumerate(tqdm(files, disable=None)):
         key = file.parent.name, file.stem
         image = pictures.decode(next((images / key[0]).glob(f"{key[1]}.*")).read_bytes())
         start = time.perf_counter()
-        found = pictures.quantise(method(image, key))
+        found = pictures.quantize(method(image, key))
         seconds += time.perf_counter() - start
         mask = pictures.decode_gray(file.read_bytes())
-        plain.append((key, scores.score_at(found, mask, size=(size, size))))
+        plain.append((key, score.score_map_at(found, mask, size=(size, size))))
         if void:
             unlabelled = pictures.decode_gray((void / key[0] / file.name).read_bytes())
-            labelled.append((key, scores.score_at(found, mask, unlabelled, (size, size))))
+            labelled.append((key, score.score_map_at(found, mask, unlabelled, (size, size))))
         if number * 10 // len(files) == len(shown):
             shown["/".join(key)] = image, mask, found
-    rows = [(spec, str(size), scores.Scores.of(plain))]
+    rows = [(spec, str(size), aggregate.Scores.of(plain))]
     if void:
-        rows.append(("without void pixels", str(size), scores.Scores.of(labelled)))
-    print(scores.table(rows))
+        rows.append(("without void pixels", str(size), aggregate.Scores.of(labelled)))
+    print(aggregate.format_table(rows))
     print(f"{seconds / len(files):.3f} s an image on {torch.get_num_threads()} threads")
     if sheet:
         cells: list[tuple[np.ndarray, ...]] = list(shown.values())
-        Image.fromarray(drawing.sheet(cells, ("image", "mask", "map"), list(shown), spec)).save(sheet)
+        Image.fromarray(pictures.draw_sheet(cells, ("image", "mask", "map"), list(shown), spec)).save(sheet)
 
 
 if __name__ == "__main__":

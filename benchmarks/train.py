@@ -28,9 +28,14 @@ from icnet import images, training
 from icnet.config import Config
 from icnet.model import ICNet
 from icnet.training import Batch, Training
-from pipeline import batches, cluster, tables
-from pipeline.batches import Augmentation, Loader, Seat
-from pipeline.train import Network, Params, train
+from pipeline import tables
+from pipeline.runtime import cluster, parallel
+from pipeline.train.augment import Augmentation
+from pipeline.train.config import ModelConfig, TrainConfig
+from pipeline.train.dataset import BatchLoader, open_memory_map, write_memory_map
+from pipeline.train.sampler import BatchSlot, assign_to_rank, plan_epoch
+from pipeline.train.split import split_groups
+from pipeline.train.stage import train_model
 
 GROUP = 20
 app = typer.Typer(add_completion=False)
@@ -59,18 +64,18 @@ def write(folder: Path, groups: int, size: int) -> Path:
         }
         for number in range(groups * GROUP)
     ]
-    tables.write_whole(folder, pa.Table.from_pylist(rows, tables.SAMPLES), [])
+    tables.write_table(folder, pa.Table.from_pylist(rows, tables.SAMPLES), [])
     return folder
 
 
-def bare(network: Config, knobs: Params, seconds: float) -> float:
+def bare(network: Config, config: TrainConfig, seconds: float) -> float:
     """Images/s of the training step alone, on a batch that is there."""
     torch.set_num_threads(os.cpu_count() or 1)
-    device = cluster.device()
-    model = ICNet(network).to(device, memory_format=torch.channels_last if knobs.channels_last else None)
-    optimiser = training.optimiser(model)
-    trained = Training(model, optimiser, training.schedule(optimiser), precision=knobs.precision)
-    n, s = knobs.batch_size, network.size
+    device = cluster.get_device()
+    model = ICNet(network).to(device, memory_format=torch.channels_last if config.channels_last else None)
+    optimizer = training.make_optimizer(model)
+    trained = Training(model, optimizer, training.make_schedule(optimizer), precision=config.precision)
+    n, s = config.batch_size, network.size
     batch = Batch(torch.randn(n, 3, s, s), torch.rand(n, 1, s, s), torch.rand(n, 1, s, s).round()).to(device)
     for _ in range(3):
         trained.step([batch]).item()
@@ -91,20 +96,20 @@ def speed(
     rounds: int = 2,
 ) -> None:
     """Images/s of stage and bare step, their ratio, the share of time spent waiting for data, and the start-up."""
-    network = Network(size=size, width=width, init="he")
-    knobs = Params(epochs=epochs, rate=1e-4, precision=precision, validation=0.0)
+    network = ModelConfig(size=size, width=width, init="he")
+    config = TrainConfig(epochs=epochs, lr=1e-4, precision=precision, validation=0.0)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         samples = write(Path(folder, "samples"), groups, size)
         with cluster.connect():
-            need = {"num_gpus": 1} if cluster.gpus() else {"num_cpus": 1}
+            need = {"num_gpus": 1} if cluster.count_gpus() else {"num_cpus": 1}
             work = ray.remote(**need, max_calls=1)(bare)
             for number in range(rounds):
                 config = Config(size=size, width=width, init="he")
-                alone = ray.get(work.remote(config, knobs, 15.0))
+                alone = ray.get(work.remote(config, config, 15.0))
                 target, began = Path(folder, f"model-{number}"), time.perf_counter()
-                train(samples, target, knobs, network)
+                train_model(samples, target, config, network)
                 total = time.perf_counter() - began
                 history = pd.read_csv(target / "history.csv")
                 found = history["images_per_s"].iloc[1:].max()
@@ -118,14 +123,14 @@ def speed(
 class Items(torch.utils.data.Dataset):
     """A seat is an item, for torch's DataLoader."""
 
-    def __init__(self, file: Path, seats: list[Seat]) -> None:
+    def __init__(self, file: Path, seats: list[BatchSlot]) -> None:
         self.file, self.seats, self.loader = file, seats, None
 
     def __len__(self) -> int:
         return len(self.seats)
 
     def __getitem__(self, place: int) -> Batch:
-        self.loader = self.loader or Loader(batches.open_map(self.file), 0, Augmentation(0.5))
+        self.loader = self.loader or BatchLoader(open_memory_map(self.file), 0, Augmentation(0.5))
         return self.loader.seat(self.seats[place], 0)
 
 
@@ -134,13 +139,15 @@ def loaders(size: Size = 224, groups: int = 40) -> None:
     """Images/s of threads, of torch's DataLoader and of Ray Data, the first batch's wait apart."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "samples.arrow")
-        table = batches.memory_map(write(Path(folder, "samples"), groups, size), file)
-        plan = batches.plan(batches.split(table, 0.0, 0).train, 10, 0, 0)
-        seats = [seat for step in batches.deal(plan, 1, 0) for seat in step]
-        loader = Loader(table, 0, Augmentation(0.5))
+        table = write_memory_map(write(Path(folder, "samples"), groups, size), file)
+        plan = plan_epoch(split_groups(table, 0.0, 0).train, 10, 0, 0)
+        seats = [seat for step in assign_to_rank(plan, 1, 0) for seat in step]
+        loader = BatchLoader(table, 0, Augmentation(0.5))
         _time("in line", lambda: (loader.seat(seat, 0) for seat in seats))
         for threads in (1, 2):
-            _time(f"{threads} threads", lambda n=threads: batches.ahead(lambda seat: loader.seat(seat, 0), seats, n))
+            _time(
+                f"{threads} threads", lambda n=threads: parallel.prefetch(lambda seat: loader.seat(seat, 0), seats, n)
+            )
         for workers in (1, 2):
             items = Items(file, seats)
             _time(f"DataLoader, {workers} processes", lambda n=workers, i=items: DataLoader(i, None, num_workers=n))
@@ -148,7 +155,7 @@ def loaders(size: Size = 224, groups: int = 40) -> None:
             _time("Ray Data, one row a batch", lambda: _rows(file, seats))
 
 
-def _rows(file: Path, seats: list[Seat]) -> Iterator[dict]:
+def _rows(file: Path, seats: list[BatchSlot]) -> Iterator[dict]:
     items = Items(file, seats)
 
     def load(row: dict) -> dict:

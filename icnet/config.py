@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-SMALLEST = 32
+MIN_SIZE = 32
 """px; below it the sixth stage has no cell."""
 
 
@@ -19,7 +19,7 @@ class Config:
     width: float = 1.0
     """Multiplies the channels of every layer; other than 1 needs training from scratch."""
     features: Literal["scf", "nf"] = "scf"
-    """Table 2: self-correlation or l2-normalised features."""
+    """Table 2: self-correlation or l2-normalized features."""
     fusion: Literal["cfm", "mean"] = "cfm"
     """Table 2: the correlation fusion module, or the SIVs' mean, tiled and concatenated."""
     sisms: bool = True
@@ -28,19 +28,19 @@ class Config:
     """Table 2: channels of the SCF in the order of the CSA map."""
     alpha: Literal["learned", "one"] = "learned"
     """Equation 2: the paper learns alpha, the program has none."""
-    summed: Literal["normalised", "raw"] = "normalised"
-    """What the CFM sums: the program the l2-normalised correlation maps, the paper the raw ones."""
+    summed: Literal["normalized", "raw"] = "normalized"
+    """What the CFM sums: the program the l2-normalized correlation maps, the paper the raw ones."""
     output: Literal["finest", "mean"] = "finest"
     """The co-saliency map: the decoder's finest map, or the mean of the four that training supervises."""
     init: Literal["program", "paper", "he", "whitened", "delta"] = "program"
     """New layers: N(0, 0.01), N(0, 0.1), or He's. `whitened` is He's with stages 4 and 5 compressed to principal
     components of what the loaded VGG-16 sees in the training images. The VGG-16 part is He's too, until weights are
-    loaded; with `delta` it is orthogonal and local (Xiao et al., ICML 2018), to tell colours and textures apart
+    loaded; with `delta` it is orthogonal and local (Xiao et al., ICML 2018), to tell colors and textures apart
     untrained."""
 
     def __post_init__(self) -> None:
-        if self.size < SMALLEST:
-            raise ValueError(f"size must be at least {SMALLEST} px, got {self.size}")
+        if self.size < MIN_SIZE:
+            raise ValueError(f"size must be at least {MIN_SIZE} px, got {self.size}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width must be in (0, 4], got {self.width}")
         if self.rearranged and (self.features, self.fusion) != ("scf", "cfm"):

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from icnet import cues as intra
-from icnet.blocks import Residual, full_precision
+from icnet import correlation
 from icnet.config import Config
+from icnet.layers import Residual, disable_autocast
 
 
 class CosaliencyBlock(nn.Module):
@@ -41,7 +41,7 @@ class CosaliencyBlock(nn.Module):
         """
         parts = features.split([count for count, _ in groups])
         sivs = [group for _, group in groups]
-        with full_precision(features):
+        with disable_autocast(features):
             if self.config.fusion == "cfm":
                 fore, back = (self._attention(parts, [group[:, side] for group in sivs]) for side in (0, 1))
                 projections = [self._attended(features, maps) for maps, _ in (fore, back)]
@@ -57,7 +57,7 @@ class CosaliencyBlock(nn.Module):
         self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m c"]
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n m"]]:
         """One branch's CSA maps and weights."""
-        return intra.csa(features, sivs, self.alpha, raw=self.config.summed == "raw")
+        return correlation.compute_csa(features, sivs, self.alpha, raw=self.config.summed == "raw")
 
     def _attention(self, parts: Sequence[Tensor], sivs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         found = [self.attend(*pair) for pair in zip(parts, sivs, strict=True)]
@@ -81,8 +81,12 @@ class CosaliencyBlock(nn.Module):
     ) -> Float[Tensor, "n k h w"]:
         if self.config.features == "nf":
             return torch.einsum("ki,nihw->nkhw", weight, features)
-        factor = intra.rearranged(features, maps) if self.config.rearranged else intra.cells(features)
-        return intra.projected(weight, factor, features)
+        factor = (
+            correlation.rearrange_cells(features, maps)
+            if self.config.rearranged
+            else correlation.flatten_cells(features)
+        )
+        return correlation.project_scf(weight, factor, features)
 
     def _projection(self, features: Tensor) -> tuple[Float[Tensor, "k i"], Float[Tensor, "k 1 1"]]:
         weight, bias = self.project.weight.to(features.dtype), self.project.bias.to(features.dtype)

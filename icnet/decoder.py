@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from icnet.blocks import ConvNorm, resize
+from icnet.layers import ConvNorm, resize
 
 
 class Refine(nn.Module):
@@ -50,16 +50,16 @@ class Decoder(nn.Module):
         every_map: bool,
     ) -> list[Tensor]:
         """Maps in [0, 1], coarse to fine, each at its own stage's size; the finest alone unless `every_map`."""
-        coarsest = _map(self.head, features)
+        coarsest = _predict_map(self.head, features)
         maps = [coarsest]
         last = len(self.stages) - 1
         for number, (stage, below) in enumerate(zip(self.stages, low, strict=True)):
             features = stage(below, (coarsest, sisms), features)
             if every_map or number == last:
-                maps.append(_map(stage.head, features))
+                maps.append(_predict_map(stage.head, features))
         return maps if every_map else maps[-1:]
 
 
-def _map(head: nn.Conv2d, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
+def _predict_map(head: nn.Conv2d, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
     logits = head(features)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()

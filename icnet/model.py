@@ -10,22 +10,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from icnet import cues as intra
-from icnet.backbone import TOP, Backbone, local_orthogonal
-from icnet.blocks import ConvNorm, Residual, full_precision, resize, scaled
+from icnet import correlation
+from icnet.backbones.vgg16 import TOP, VGG16
 from icnet.config import Config
+from icnet.correlation import Cues
 from icnet.cosaliency import CosaliencyBlock
-from icnet.cues import Cues
 from icnet.decoder import Decoder
-from icnet.memory import keep_freed_blocks
+from icnet.initialization import fill_local_orthogonal
+from icnet.layers import ConvNorm, Residual, disable_autocast, resize, scale_channels
 
 STAGES = (4, 5, 6)
 """The stages of the backbone that have a co-saliency block."""
-COMPRESSED = 256
+COMPRESSED_CHANNELS = 256
 """Channels that stages 4 and 5 are compressed to before their blocks."""
-ENHANCED = 128
+ENHANCED_CHANNELS = 128
 """Channels of the co-saliency features."""
-DECODED = 32
+DECODER_CHANNELS = 32
 """Channels in the decoder."""
 
 
@@ -50,7 +50,7 @@ class Features:
     """What the rest of the network needs of n images."""
 
     high: list[Tensor]
-    """l2-normalised features of stages 4, 5, 6, [n, c, h, w]."""
+    """l2-normalized features of stages 4, 5, 6, [n, c, h, w]."""
     low: list[Tensor]
     """Compressed features of stages 3, 2, 1; empty where only the intra cues are wanted."""
 
@@ -60,20 +60,21 @@ class ICNet(nn.Module):
 
     def __init__(self, config: Config = Config(), chunk: int = 4) -> None:  # noqa: B008 (frozen)
         super().__init__()
-        keep_freed_blocks()
         self.config, self.chunk, self.compiled = config, chunk, False
-        out, decoded, compressed = (scaled(c, config.width) for c in (ENHANCED, DECODED, COMPRESSED))
-        self.backbone = Backbone(config.width)
+        out, decoded, compressed = (
+            scale_channels(c, config.width) for c in (ENHANCED_CHANNELS, DECODER_CHANNELS, COMPRESSED_CHANNELS)
+        )
+        self.backbone = VGG16(config.width)
         first, second, third, fourth, fifth = self.backbone.channels
         self.compress = nn.ModuleDict({"4": nn.Conv2d(fourth, compressed, 1), "5": nn.Conv2d(fifth, compressed, 1)})
-        channels = {4: compressed, 5: compressed, 6: scaled(TOP, config.width)}
+        channels = {4: compressed, 5: compressed, 6: scale_channels(TOP, config.width)}
         self.blocks = nn.ModuleDict(
             {str(stage): CosaliencyBlock(channels[stage], side, out, config) for stage, side in config.sides().items()}
         )
         self.fuse56 = Residual(out)
         self.fuse45 = nn.Sequential(Residual(out), nn.Conv2d(out, decoded, 1))
         self.decoder = Decoder([third, second, first], decoded)
-        self._initialise()
+        self._initialize()
 
     def forward(
         self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"], cues: Cues | None = None
@@ -110,9 +111,9 @@ class ICNet(nn.Module):
             cues = own.split(sizes)
         decoded, start = [], 0
         for part, maps in zip(parts, self._chunks(sisms), strict=True):
-            decoded.append(self._decode(part, maps, _present(sizes, cues, start, start + len(maps)), every_map))
+            decoded.append(self._decode(part, maps, _split_by_group(sizes, cues, start, start + len(maps)), every_map))
             start += len(maps)
-        return _joined(decoded, sizes)
+        return _join_predictions(decoded, sizes)
 
     def intra_cues(self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"]) -> Cues:
         """The SIVs of these images; those of a group's parts, merged, are the group's."""
@@ -161,16 +162,18 @@ class ICNet(nn.Module):
         seen = images.to(dtype, memory_format=torch.channels_last)
         *below, fourth, fifth, sixth = (part[: len(images)] for part in self.backbone(self._batch(seen)))
         high = [self.compress["4"](fourth), self.compress["5"](fifth), sixth]
-        with full_precision(images):
-            units = [intra.unit(part.to(torch.promote_types(dtype, torch.float32)), dim=1) for part in high]
+        with disable_autocast(images):
+            units = [
+                correlation.l2_normalize(part.to(torch.promote_types(dtype, torch.float32)), dim=1) for part in high
+            ]
         return Features(units, self.decoder.compressed(list(below)[::-1]) if low else [])
 
     def _cues(self, features: Features, sisms: Float[Tensor, "n 1 s s"]) -> Cues:
         blocks = []
-        with full_precision(sisms):
+        with disable_autocast(sisms):
             for part in features.high:
                 masks = [resize(side.to(part.dtype), part.shape[2:]) for side in (sisms, self._opposite(sisms))]
-                blocks.append(torch.stack([intra.nmap(part, side) for side in masks], dim=1))
+                blocks.append(torch.stack([correlation.nmap(part, side) for side in masks], dim=1))
         return Cues(tuple(blocks))
 
     def _enhance(self, features: Features, groups: Members) -> tuple[dict[int, Tensor], Tensor, list[Tensor]]:
@@ -225,7 +228,7 @@ class ICNet(nn.Module):
             torch._dynamo.maybe_mark_dynamic(part, 0)
         return part
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         spread = {"program": 0.01, "paper": 0.1}.get(self.config.init)
         backbone = set(self.backbone.vgg.modules())
         for module in self.modules():
@@ -233,21 +236,21 @@ class ICNet(nn.Module):
                 continue
             nn.init.zeros_(module.bias)
             if module in backbone and self.config.init == "delta":
-                local_orthogonal(module.weight)
+                fill_local_orthogonal(module.weight)
             elif spread is None or module in backbone:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             else:
                 nn.init.normal_(module.weight, std=spread)
 
 
-def _present(sizes: Sequence[int], cues: Sequence[Cues], start: int, stop: int) -> Members:
+def _split_by_group(sizes: Sequence[int], cues: Sequence[Cues], start: int, stop: int) -> Members:
     """The groups that images `start` to `stop` belong to, and how many of these images are theirs."""
     ends = list(accumulate(sizes))
     counts = [min(stop, end) - max(start, end - size) for size, end in zip(sizes, ends, strict=True)]
     return [(count, of_group) for count, of_group in zip(counts, cues, strict=True) if count > 0]
 
 
-def _joined(parts: list[list[Prediction]], sizes: Sequence[int]) -> list[Prediction]:
+def _join_predictions(parts: list[list[Prediction]], sizes: Sequence[int]) -> list[Prediction]:
     """A prediction for each group, from those of its images in one chunk after another."""
     found, left = iter([one for part in parts for one in part]), []
     for size in sizes:

@@ -37,7 +37,7 @@ def ray_session() -> Iterator[None]:
     """One local Ray for the whole session."""
     import ray
 
-    from pipeline import cluster
+    from pipeline.runtime import cluster
 
     os.environ.pop("RAY_ADDRESS", None)
     with cluster.connect():

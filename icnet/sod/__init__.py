@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from icnet.sod import basnet, cpd, egnet, f3net, global_contrast, maps, network, ones, onnx, u2net
-from icnet.sod.method import Key, Method, MissingMapError, SodError, Spec
+from icnet.sod.base import Method, SodError, Spec
 
 __all__ = ["METHODS", "Key", "Method", "MissingMapError", "SodError", "absolute", "make", "uses_gpu"]
 
@@ -33,12 +33,12 @@ METHODS = {
 }
 
 
-def make(spec: str, device: torch.device | str = "cpu") -> Method:
+def make_method(spec: str, device: torch.device | str = "cpu") -> Method:
     """Make the SOD method that `kind:file?option=value` names, on a device. SodError if it cannot be made."""
-    return _kind(spec).make(Spec.parse(spec), torch.device(device))
+    return _find_kind(spec).make(Spec.parse(spec), torch.device(device))
 
 
-def absolute(spec: str) -> str:
+def resolve_spec(spec: str) -> str:
     """The same specification with its file's absolute path, for a process that stands in another folder."""
     parsed = Spec.parse(spec)
     if not parsed.file:
@@ -48,10 +48,10 @@ def absolute(spec: str) -> str:
 
 def uses_gpu(spec: str) -> bool:
     """Whether the method of this specification runs on a GPU where it gets one."""
-    return _kind(spec).uses_gpu()
+    return _find_kind(spec).uses_gpu()
 
 
-def _kind(spec: str) -> Kind:
+def _find_kind(spec: str) -> Kind:
     kind = Spec.parse(spec).kind
     if kind not in METHODS:
         raise SodError(f"{spec!r}: there is no SOD method {kind!r}; there are {', '.join(METHODS)}")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from icnet.sod import conventions, network
-from icnet.sod.method import Method, Spec
+from icnet.sod import network, preprocessing
+from icnet.sod.base import Method, Spec
 
 DECODER = {
     "6": (1024, 512, 512),
@@ -27,8 +27,8 @@ DECODER = {
 def make(spec: Spec, device: torch.device) -> Method:
     """BASNet at 256 x 256 px. SodError names what a checkpoint lacks."""
     convention = network.Convention(
-        prepare=partial(conventions.square_input, size=256, normalise=conventions.by_own_maximum),
-        read=conventions.read_stretched,
+        prepare=partial(preprocessing.make_square_input, size=256, normalize=preprocessing.normalize_by_maximum),
+        read=preprocessing.read_stretched,
     )
     return network.make(lambda state: BASNet(), convention, spec, device)
 
@@ -110,13 +110,13 @@ class Refinement(nn.Module):
 
 
 def add_step(module: nn.Module, name: str, inputs: int, outputs: int, dilation: int = 1) -> None:
-    """Give the module a 3 x 3 convolution conv<name> and its batch normalisation bn<name>."""
+    """Give the module a 3 x 3 convolution conv<name> and its batch normalization bn<name>."""
     module.add_module(f"conv{name}", nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation))
     module.add_module(f"bn{name}", nn.BatchNorm2d(outputs))
 
 
 def step(module: nn.Module, name: str, x: Tensor) -> Tensor:
-    """Convolution, batch normalisation and ReLU of that name."""
+    """Convolution, batch normalization and ReLU of that name."""
     return F.relu(module.get_submodule(f"bn{name}")(module.get_submodule(f"conv{name}")(x)))
 
 

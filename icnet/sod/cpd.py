@@ -13,15 +13,15 @@ from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from icnet import images as pictures
-from icnet.sod import conventions, network
-from icnet.sod.method import Method, Spec
+from icnet.sod import network, preprocessing
+from icnet.sod.base import Method, Spec
 
 SIDE = 352
 
 
 def make(spec: Spec, device: torch.device) -> Method:
     """CPD at 352 x 352 px, with the backbone that the checkpoint's keys name."""
-    convention = network.Convention(prepare=prepare, read=conventions.read_stretched_logit)
+    convention = network.Convention(prepare=prepare, read=preprocessing.read_stretched_logit)
     return network.make(build, convention, spec, device)
 
 
@@ -31,9 +31,9 @@ def build(state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def prepare(image: np.ndarray) -> np.ndarray:
-    """Resized by PIL in 8 bit, then ImageNet-normalised."""
+    """Resized by PIL in 8 bit, then ImageNet-normalized."""
     resized = pictures.resize(image, (SIDE, SIDE)).astype(np.float32) / 255
-    return np.ascontiguousarray(conventions.imagenet(resized).transpose(2, 0, 1))
+    return np.ascontiguousarray(preprocessing.normalize_imagenet(resized).transpose(2, 0, 1))
 
 
 class CPDVGG(nn.Module):
@@ -106,7 +106,7 @@ class SplitResNet(ResNet):
 
 
 class HolisticAttention(nn.Module):
-    """Features times the blurred, min-max normalised attention map, where that exceeds the map itself."""
+    """Features times the blurred, min-max normalized attention map, where that exceeds the map itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Aggregation(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation."""
+    """Convolution without bias, batch normalization."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int | tuple[int, int], **geometry: object) -> None:
         super().__init__()

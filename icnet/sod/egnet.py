@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icnet.sod import conventions, network
-from icnet.sod.method import Method, Spec
-from icnet.sod.method import Options as Base
+from icnet.sod import network, preprocessing
+from icnet.sod.base import Method, Spec
+from icnet.sod.base import Options as Base
 
 LAYERS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
 """VGG-16's convolutions by channels; 0 is a pool."""
@@ -32,13 +32,13 @@ class Options(Base):
 def make(spec: Spec, device: torch.device) -> Method:
     """EGNet at the image's own size, unless an option says otherwise. SodError names what a checkpoint lacks."""
     longest = spec.options(Options).longest
-    convention = network.Convention(prepare=partial(prepare, longest=longest), read=conventions.read_logit)
+    convention = network.Convention(prepare=partial(prepare, longest=longest), read=preprocessing.read_logit)
     return network.make(lambda state: EGNet(), convention, spec, device, Options)
 
 
 def prepare(image: np.ndarray, longest: int = 0) -> np.ndarray:
     """BGR in 0..255 less the mean, full size or with its longer side at most so many px."""
-    seen = conventions.shrink(image, longest)[..., ::-1].astype(np.float32)
+    seen = preprocessing.limit_side(image, longest)[..., ::-1].astype(np.float32)
     return np.ascontiguousarray((seen - np.array([104.00699, 116.66877, 122.67892], np.float32)).transpose(2, 0, 1))
 
 

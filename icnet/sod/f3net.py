@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from icnet.sod import conventions, network
-from icnet.sod.method import Method, Spec
+from icnet.sod import network, preprocessing
+from icnet.sod.base import Method, Spec
 
 SIDE = 352
 MEAN = np.array([124.55, 118.90, 102.94], np.float32)
@@ -20,14 +20,14 @@ STD = np.array([56.77, 55.97, 57.50], np.float32)
 
 def make(spec: Spec, device: torch.device) -> Method:
     """F3Net at 352 x 352 px; its logits at a quarter of that go straight to the image's size."""
-    convention = network.Convention(prepare=prepare, read=conventions.read_logit)
+    convention = network.Convention(prepare=prepare, read=preprocessing.read_logit)
     return network.make(lambda state: F3Net(), convention, spec, device)
 
 
 def prepare(image: np.ndarray) -> np.ndarray:
-    """Normalised at the image's own size, then resized without anti-aliasing."""
-    normalised = (image.astype(np.float32) - MEAN) / STD
-    resized = cv2.resize(normalised, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    """Normalized at the image's own size, then resized without anti-aliasing."""
+    normalized = (image.astype(np.float32) - MEAN) / STD
+    resized = cv2.resize(normalized, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(resized.transpose(2, 0, 1))
 
 

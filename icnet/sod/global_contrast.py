@@ -1,7 +1,7 @@
 """Global Contrast: the region contrast map of Cheng et al. (CVPR 2011, TPAMI 2015), as their program computes it.
 
-Shapes: an image is H x W px; r regions of the segmentation; k colour bins of the histogram.
-Stages: segment, quantise, contrast of regions, border prior, smoothing among colours, smoothing inside regions.
+Shapes: an image is H x W px; r regions of the segmentation; k color bins of the histogram.
+Stages: segment, quantize, contrast of regions, border prior, smoothing among colors, smoothing inside regions.
 """
 
 from functools import partial
@@ -12,14 +12,14 @@ import torch
 from pydantic import Field
 from skimage.segmentation import felzenszwalb
 
-from icnet.sod import conventions
-from icnet.sod.method import Method, Spec, identity, one_by_one
-from icnet.sod.method import Options as Base
+from icnet.sod import preprocessing
+from icnet.sod.base import Method, Spec, detect_one_by_one, make_identity
+from icnet.sod.base import Options as Base
 
 ALGORITHM = 1
 SEGMENT_SIGMA, SEGMENT_K, SEGMENT_MIN = 0.5, 50, 200
-LEVELS, COLOURS_DROPPED, MAX_COLOURS, MIN_COLOURS = 12, 0.05, 256, 10
-SIGMA_DISTANCE, CENTRE_WEIGHT = 0.4, 9
+LEVELS, COLORS_DROPPED, MAX_COLORS, MIN_COLORS = 12, 0.05, 256, 10
+SIGMA_DISTANCE, CENTER_WEIGHT = 0.4, 9
 BORDER_RATIO, BORDER_THRESHOLD = 0.02, 0.4
 SMOOTHING = 0.1
 ROWS = 1024
@@ -36,12 +36,12 @@ def make(spec: Spec, device: torch.device) -> Method:
     """The RC map, at full resolution unless an option says otherwise; on the CPU whatever the device."""
     spec.no_file()
     options = spec.options(Options)
-    return Method(one_by_one(partial(seen_at, options.longest)), lambda: identity("gc", ALGORITHM, options))
+    return Method(detect_one_by_one(partial(seen_at, options.longest)), lambda: make_identity("gc", ALGORITHM, options))
 
 
 def seen_at(longest: int, image: np.ndarray) -> np.ndarray:
     """RC map float32 [H, W] of an image seen with its longer side at most so many px (0: as it is)."""
-    seen = saliency(conventions.shrink(image, longest))
+    seen = saliency(preprocessing.limit_side(image, longest))
     if seen.shape == image.shape[:2]:
         return seen
     return cv2.resize(seen, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -49,21 +49,21 @@ def seen_at(longest: int, image: np.ndarray) -> np.ndarray:
 
 def saliency(image: np.ndarray) -> np.ndarray:
     """RC map float32 [H, W] in [0, 1] of an RGB uint8 [H, W, 3] image."""
-    colours, bgr, counts = quantise(image)
+    colors, bgr, counts = quantize(image)
     if len(counts) < 2:
         return np.zeros(image.shape[:2], np.float32)
     if len(counts) == 2:
-        return (colours == 1).astype(np.float32)
-    return region_saliency(segment(lab(image)), colours, lab(bgr[:, None, ::-1])[:, 0], counts)
+        return (colors == 1).astype(np.float32)
+    return region_saliency(segment(lab(image)), colors, lab(bgr[:, None, ::-1])[:, 0], counts)
 
 
-def region_saliency(regions: np.ndarray, colours: np.ndarray, bins: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The map from the segmentation [H, W], each pixel's colour bin [H, W], the bins' Lab [k, 3] and sizes [k]."""
+def region_saliency(regions: np.ndarray, colors: np.ndarray, bins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The map from the segmentation [H, W], each pixel's color bin [H, W], the bins' Lab [k, 3] and sizes [k]."""
     distances = np.sqrt(((bins[:, None] - bins[None]) ** 2).sum(-1, dtype=np.float32))
     border = border_mask(regions)
-    contrast = minmax(region_contrast(regions, colours, distances)).astype(np.float32)[regions]
-    by_colour = smooth_colours(mean_by(np.where(border, 0, contrast), colours, len(counts)), distances, counts)
-    by_region = minmax(mean_by(by_colour[colours], regions, regions.max() + 1))
+    contrast = minmax(region_contrast(regions, colors, distances)).astype(np.float32)[regions]
+    by_color = smooth_colors(mean_by(np.where(border, 0, contrast), colors, len(counts)), distances, counts)
+    by_region = minmax(mean_by(by_color[colors], regions, regions.max() + 1))
     painted = np.where(border, 0, by_region[regions]).astype(np.float32)
     return cv2.GaussianBlur(painted, (3, 3), 0, borderType=cv2.BORDER_REFLECT_101).reshape(regions.shape)
 
@@ -95,52 +95,52 @@ def segment(lab_image: np.ndarray) -> np.ndarray:
     return felzenszwalb(smooth, scale=SEGMENT_K * 255, sigma=0, min_size=SEGMENT_MIN)
 
 
-def quantise(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each pixel's colour bin [H, W], the bins' mean BGR [k, 3] float32 in 0..1 and sizes [k], commonest first."""
+def quantize(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each pixel's color bin [H, W], the bins' mean BGR [k, 3] float32 in 0..1 and sizes [k], commonest first."""
     level = np.floor(np.arange(256, dtype=np.float32) / 255 * np.float32(LEVELS - 0.0001)).astype(np.int64)
     code = level[image] @ np.array([1, LEVELS, LEVELS**2])
     frequency = np.bincount(code.ravel(), minlength=LEVELS**3)
     ranked = np.lexsort((-np.arange(LEVELS**3), -frequency))[: np.count_nonzero(frequency)]
-    kept, dropped = np.split(ranked, [_colours_kept(frequency[ranked])])
+    kept, dropped = np.split(ranked, [_colors_kept(frequency[ranked])])
     triple = np.stack(np.unravel_index(np.arange(LEVELS**3), (LEVELS, LEVELS, LEVELS)), -1)
     bin_of = np.zeros(LEVELS**3, np.int64)
     bin_of[kept] = np.arange(len(kept))
     bin_of[dropped] = ((triple[dropped, None] - triple[kept]) ** 2).sum(-1).argmin(-1)
-    colours = bin_of[code]
-    bgr = [mean_by(image[..., channel] / 255, colours, len(kept)) for channel in (2, 1, 0)]
-    return colours, np.stack(bgr, -1).astype(np.float32), np.bincount(colours.ravel(), minlength=len(kept))
+    colors = bin_of[code]
+    bgr = [mean_by(image[..., channel] / 255, colors, len(kept)) for channel in (2, 1, 0)]
+    return colors, np.stack(bgr, -1).astype(np.float32), np.bincount(colors.ravel(), minlength=len(kept))
 
 
-def _colours_kept(ranked: np.ndarray) -> int:
+def _colors_kept(ranked: np.ndarray) -> int:
     """How many of the codes with these counts, commonest first, are kept: what is dropped totals under 5 %."""
-    drop = round(COLOURS_DROPPED * ranked.sum())
+    drop = round(COLORS_DROPPED * ranked.sum())
     tail = np.cumsum(ranked[::-1])
     kept = max(1, len(ranked) - int(np.searchsorted(tail, drop)))
-    kept = min(kept, MAX_COLOURS)
-    return min(MIN_COLOURS, len(ranked)) if kept <= MIN_COLOURS else kept
+    kept = min(kept, MAX_COLORS)
+    return min(MIN_COLORS, len(ranked)) if kept <= MIN_COLORS else kept
 
 
-def region_contrast(regions: np.ndarray, colours: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Contrast [r] of each region with all others: colour distance, weighed by size, nearness and centredness."""
+def region_contrast(regions: np.ndarray, colors: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Contrast [r] of each region with all others: color distance, weighed by size, nearness and centerdness."""
     height, width = regions.shape
     count, bins = regions.max() + 1, len(distances)
     size = np.bincount(regions.ravel())
-    histogram = np.bincount((regions * bins + colours).ravel(), minlength=count * bins).reshape(count, bins)
+    histogram = np.bincount((regions * bins + colors).ravel(), minlength=count * bins).reshape(count, bins)
     histogram = (histogram / size[:, None]).astype(np.float32)
     y, x = np.indices(regions.shape)
     centroid = np.stack([mean_by(x, regions, count) / width, mean_by(y, regions, count) / height], -1)
-    off_centre = (
+    off_center = (
         mean_by(abs(x - width / 2), regions, count) / width,
         mean_by(abs(y - height / 2), regions, count) / height,
     )
     contrast = np.empty(count)
     for rows in (slice(start, start + ROWS) for start in range(0, count, ROWS)):
         apart = ((centroid[rows, None] - centroid[None]) ** 2).sum(-1)
-        colour = (histogram[rows] @ distances).astype(np.float64) @ histogram.T.astype(np.float64)
+        color = (histogram[rows] @ distances).astype(np.float64) @ histogram.T.astype(np.float64)
         weights = size * np.exp(-apart / SIGMA_DISTANCE)
         weights[np.arange(len(weights)), np.arange(count)[rows]] = 0
-        contrast[rows] = (colour * weights).sum(-1)
-    return contrast * np.exp(-CENTRE_WEIGHT * (off_centre[0] ** 2 + off_centre[1] ** 2))
+        contrast[rows] = (color * weights).sum(-1)
+    return contrast * np.exp(-CENTER_WEIGHT * (off_center[0] ** 2 + off_center[1] ** 2))
 
 
 def border_mask(regions: np.ndarray) -> np.ndarray:
@@ -160,8 +160,8 @@ def border_mask(regions: np.ndarray) -> np.ndarray:
     return ((sides + ends) / BORDER_THRESHOLD > 1)[regions] | at_sides | at_ends
 
 
-def smooth_colours(values: np.ndarray, distances: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Saliency [k] of the colour bins, each averaged with those of its nearest bins; min-max normalised."""
+def smooth_colors(values: np.ndarray, distances: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Saliency [k] of the color bins, each averaged with those of its nearest bins; min-max normalized."""
     values = minmax(values)
     near = max(round(SMOOTHING * len(values)), 2)
     nearest = np.argsort(distances, axis=-1, kind="stable")[:, :near]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from icnet import images as pictures
-from icnet.sod.method import Key, Method, MissingMapError, SodError, Spec
+from icnet.sod.base import Key, Method, MissingMapError, SodError, Spec
 
 ALGORITHM = 1
 

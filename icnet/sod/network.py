@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icnet.sod.method import Key, Method, Options, SodError, Spec, identity
+from icnet.sod.base import Key, Method, Options, SodError, Spec, make_identity
 
 Build = Callable[[Mapping[str, Tensor]], nn.Module]
 """Makes the network that a state dict belongs to, still without weights."""
@@ -36,10 +36,10 @@ def make(
     """A network with its checkpoint as a SOD method. SodError names what is wrong with the checkpoint."""
     given = spec.options(options)
     file = spec.weights()
-    network = assemble(build, read_state(file), str(file)).to(device, memory_format=torch.channels_last)
+    network = build_network(build, read_state(file), str(file)).to(device, memory_format=torch.channels_last)
     return Method(
         partial(detect, network, convention, device),
-        partial(identity, spec.kind, convention.algorithm, given, file),
+        partial(make_identity, spec.kind, convention.algorithm, given, file),
     )
 
 
@@ -59,7 +59,7 @@ def detect(
     """Maps of the images; on a GPU those of one input size go through together, on a CPU that gains nothing."""
     inputs = [torch.from_numpy(convention.prepare(image)) for image in images]
     maps: list[np.ndarray | None] = [None] * len(images)
-    for members in batches([tensor.shape for tensor in inputs], alone=device.type == "cpu"):
+    for members in make_batches([tensor.shape for tensor in inputs], alone=device.type == "cpu"):
         batch = torch.stack([inputs[i] for i in members])
         outputs = network(batch.to(device, memory_format=torch.channels_last))
         for i, output in zip(members, outputs, strict=True):
@@ -69,7 +69,7 @@ def detect(
     return maps
 
 
-def batches(sizes: Sequence[object], alone: bool) -> list[list[int]]:
+def make_batches(sizes: Sequence[object], alone: bool) -> list[list[int]]:
     """Indices of the inputs that go through together: those of one size, or each alone."""
     members: dict[object, list[int]] = {}
     for i, size in enumerate(sizes):
@@ -77,21 +77,21 @@ def batches(sizes: Sequence[object], alone: bool) -> list[list[int]]:
     return list(members.values())
 
 
-def assemble(build: Build, state: Mapping[str, Tensor], source: str) -> nn.Module:
+def build_network(build: Build, state: Mapping[str, Tensor], source: str) -> nn.Module:
     """The network of a state dict, in evaluation mode. SodError names missing, unknown and misshapen keys."""
     with torch.device("meta"):
         network = build(state)
     expected = {key: tensor.shape for key, tensor in network.state_dict().items() if not _is_counter(key)}
     unused = getattr(network, "UNUSED", ())
     given = {key: tensor for key, tensor in state.items() if not _is_counter(key) and not key.startswith(unused)}
-    check(f"{source} is not a checkpoint of {type(network).__name__}", expected, given)
+    check_keys(f"{source} is not a checkpoint of {type(network).__name__}", expected, given)
     weights = {key: tensor.float() for key, tensor in given.items()}
     counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if _is_counter(key)}
     network.load_state_dict(weights | counters, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def check(complaint: str, expected: Mapping[str, torch.Size], given: Mapping[str, Tensor]) -> None:
+def check_keys(complaint: str, expected: Mapping[str, torch.Size], given: Mapping[str, Tensor]) -> None:
     """SodError if keys or shapes differ."""
     problems = [f"key {key!r} is missing" for key in expected if key not in given]
     problems += [f"key {key!r} is unknown" for key in given if key not in expected]

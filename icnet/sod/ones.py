@@ -3,11 +3,13 @@
 import numpy as np
 import torch
 
-from icnet.sod.method import Method, Spec, identity, one_by_one
+from icnet.sod.base import Method, Spec, detect_one_by_one, make_identity
 
 
 def make(spec: Spec, device: torch.device) -> Method:
     """Maps of ones."""
     spec.no_file()
     spec.options()
-    return Method(one_by_one(lambda image: np.ones(image.shape[:2], np.float32)), lambda: identity("ones", 1))
+    return Method(
+        detect_one_by_one(lambda image: np.ones(image.shape[:2], np.float32)), lambda: make_identity("ones", 1)
+    )

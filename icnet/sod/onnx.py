@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from icnet import images as pictures
-from icnet.sod import conventions
-from icnet.sod.method import Key, Method, SodError, Spec, identity
-from icnet.sod.method import Options as Base
+from icnet.sod import preprocessing
+from icnet.sod.base import Key, Method, SodError, Spec, make_identity
+from icnet.sod.base import Options as Base
 
 ALGORITHM = 1
 CUDA = "CUDAExecutionProvider"
@@ -20,14 +20,14 @@ class Options(Base):
     """How the exported network is fed and read.
 
     input: name of the image input, the first if empty. output: index of the map's output. size: side of the square
-    input in px. normalise: u2net (by the image's maximum, then ImageNet), imagenet, or unit (0..1). map: what the
-    output is: stretch (a probability, min-max normalised as U2Net's authors do), probability, or logit.
+    input in px. normalize: u2net (by the image's maximum, then ImageNet), imagenet, or unit (0..1). map: what the
+    output is: stretch (a probability, min-max normalized as U2Net's authors do), probability, or logit.
     """
 
     input: str = ""
     output: int = 0
     size: int = 320
-    normalise: Literal["u2net", "imagenet", "unit"] = "u2net"
+    normalize: Literal["u2net", "imagenet", "unit"] = "u2net"
     map: Literal["stretch", "probability", "logit"] = "stretch"
 
 
@@ -42,7 +42,7 @@ def make(spec: Spec, device: torch.device) -> Method:
         raise SodError(f"{spec.text!r}: no output {options.output}; there are {len(outputs)}")
     alone = isinstance(entry.shape[0], int) or session.get_providers()[0] != CUDA
     run = partial(detect, session, entry.name, outputs[options.output].name, options, alone)
-    return Method(run, partial(identity, "onnx", ALGORITHM, options, file))
+    return Method(run, partial(make_identity, "onnx", ALGORITHM, options, file))
 
 
 def choose_input(spec: Spec, options: Options, session: Any) -> Any:
@@ -93,8 +93,8 @@ def detect(
     keys: Sequence[Key],
 ) -> list[np.ndarray]:
     """Maps of the images; on a GPU they go through together where the network's batch size is free."""
-    normalise = conventions.NORMALISATIONS[options.normalise]
-    fed = [conventions.square_input(image, options.size, normalise)[None] for image in images]
+    normalize = preprocessing.NORMALISATIONS[options.normalize]
+    fed = [preprocessing.make_square_input(image, options.size, normalize)[None] for image in images]
     batches = fed if alone or not fed else [np.concatenate(fed)]
     raw = [session.run([output], {entry: batch})[0] for batch in batches]
     grids = [grid for values in raw for grid in values.reshape(len(values), *values.shape[-2:])]
@@ -107,6 +107,6 @@ def detect(
 def read(raw: np.ndarray, kind: str, size: tuple[int, int]) -> np.ndarray:
     """The network's raw map [h, w] as a saliency map float32 [H, W] in [0, 1]."""
     if kind == "stretch":
-        return conventions.stretched(raw, size)
+        return preprocessing.stretch_map(raw, size)
     probability = 1 / (1 + np.exp(-raw)) if kind == "logit" else np.clip(raw, 0, 1)
-    return pictures.resize(pictures.quantise(probability), size).astype(np.float32) / 255
+    return pictures.resize(pictures.quantize(probability), size).astype(np.float32) / 255

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icnet.sod import conventions, network
-from icnet.sod.method import Method, Spec
+from icnet.sod import network, preprocessing
+from icnet.sod.base import Method, Spec
 
 FULL = {
     "stage1": (7, 3, 32, 64),
@@ -41,8 +41,8 @@ def make(spec: Spec, device: torch.device) -> Method:
     """U2Net, or U2NetP if the specification says so, at 320 x 320 px. SodError names what a checkpoint lacks."""
     stages = SMALL if spec.kind == "u2netp" else FULL
     convention = network.Convention(
-        prepare=partial(conventions.square_input, size=320, normalise=conventions.by_own_maximum),
-        read=conventions.read_stretched,
+        prepare=partial(preprocessing.make_square_input, size=320, normalize=preprocessing.normalize_by_maximum),
+        read=preprocessing.read_stretched,
     )
     return network.make(lambda state: U2Net(stages), convention, spec, device)
 
@@ -100,7 +100,7 @@ class UBlock(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """3 x 3 convolution, batch normalisation, ReLU."""
+    """3 x 3 convolution, batch normalization, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int = 1) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from tests.objectstore import free
+from tests.helpers.objectstore import free
 
 
 def binaries() -> Path | None:

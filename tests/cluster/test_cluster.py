@@ -14,9 +14,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from pipeline import storage, tables
-from tests import objectstore
+from pipeline import tables
 from tests.cluster import machines
+from tests.helpers import objectstore
 
 pytestmark = [
     pytest.mark.cluster,
@@ -51,12 +51,12 @@ def prepared(root, target, uri=None, **train):
 
 def shards(folder):
     """Every shard of a table in the order of its rows, as bytes."""
-    place = tables.place_of(folder)
-    return [place.open(entry["file"]).read() for entry in tables.receipt(folder)["shards"]]
+    place = tables.find_store(folder)
+    return [place.open(entry["file"]).read() for entry in tables.load_manifest(folder)["shards"]]
 
 
 def count(folder, uri):
-    return len(storage.find(tables.where(folder, uri)).names())
+    return len(tables.open_store(tables.resolve_address(folder, uri)).names())
 
 
 def model(folder):
@@ -97,7 +97,7 @@ def cluster(request, root, alone, tmp_path, monkeypatch):
             return
         with objectstore.Store(tmp_path / "store", f"{machines.NETWORK}.254") as store:
             monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
-            storage.find.cache_clear()
+            tables.open_store.cache_clear()
             made.start()
             yield made, folder, store
     finally:
@@ -182,7 +182,7 @@ def test_a_job_fails_with_its_pipeline_and_nobody_joins_without_the_token(tmp_pa
         made.start()
         stage = made.head.run(f"env RAY_ADDRESS={made.address} dvc repro sism@demo_unseen", "direct.log")
         assert stage.wait(timeout=600) == 0, (tmp_path / "logs" / "direct.log").read_text()[-3000:]
-        assert tables.receipt(folder / "data" / "samples" / "demo_unseen")["rows"] == 30
+        assert tables.load_manifest(folder / "data" / "samples" / "demo_unseen")["rows"] == 30
 
         text = (folder / "params.yaml").read_text()
         (folder / "params.yaml").write_text(text.replace("categories: 8", "categorie: 8"))

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from icnet import checkpoint
-from icnet.checkpoint import CheckpointError
+from icnet import checkpoint, official
 from icnet.config import Config
 from icnet.model import ICNet
+from icnet.official import CheckpointError
 
 SMALL = Config.row(6, size=64, width=0.125)
 
@@ -27,7 +27,7 @@ def test_a_reloaded_checkpoint_gives_identical_maps(tmp_path):
 
 def test_metadata_travels_inside_the_file_and_nothing_is_left_beside_it(tmp_path):
     checkpoint.save(ICNet(SMALL), tmp_path / "model.safetensors", epoch=3, sod="u2netp", mean=[0.1, 0.2])
-    facts = checkpoint.metadata(tmp_path / "model.safetensors")
+    facts = checkpoint.read_metadata(tmp_path / "model.safetensors")
     assert facts["config"]["size"] == 64
     assert (facts["epoch"], facts["sod"], facts["mean"]) == (3, "u2netp", [0.1, 0.2])
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
@@ -35,7 +35,7 @@ def test_metadata_travels_inside_the_file_and_nothing_is_left_beside_it(tmp_path
 
 def officially_named(network):
     """The network's state dict under the authors' names."""
-    ours = {new: old for old, new in checkpoint.RENAMED.items()}
+    ours = {new: old for old, new in official.RENAMED_KEYS.items()}
     parts = sorted((key for key in ours if key.startswith(("b", "c", "f", "d"))), key=len, reverse=True)
     named = {}
     for key, tensor in network.state_dict().items():
@@ -84,7 +84,7 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none.safetensors"):
         checkpoint.load(tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        checkpoint.metadata(tmp_path / "none.safetensors")
+        checkpoint.read_metadata(tmp_path / "none.safetensors")
 
 
 def test_a_file_with_code_in_it_is_not_run(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icnet.config import Config
-from icnet.cues import Cues
+from icnet.correlation import Cues
 from icnet.loss import iou_loss
 from icnet.model import ICNet
 

@@ -7,7 +7,7 @@ import torch
 
 from icnet import checkpoint
 from icnet.config import Config
-from icnet.cues import Cues
+from icnet.correlation import Cues
 from icnet.model import ICNet
 
 SMALL = Config(size=64, width=0.125, init="he")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from icnet import checkpoint, cues
+from icnet import correlation
 from icnet.loss import iou_loss
 from icnet.model import STAGES
+from icnet.official import _rename_key, convert_official
 
 
 def formula(key, shape):
@@ -51,7 +52,7 @@ def meta(shared):
 @pytest.fixture(scope="module")
 def double(official, reference):
     """The model, its four maps at their own sizes, its features and cues."""
-    model = checkpoint.from_official(official).double().eval()
+    model = convert_official(official).double().eval()
     images, sisms = reference["img"].double(), reference["sism"].double()
     with torch.inference_mode():
         features = model._encode(images, low=True)
@@ -62,13 +63,13 @@ def double(official, reference):
 
 @pytest.fixture(scope="module")
 def single(official, reference):
-    model = checkpoint.from_official(official).eval()
+    model = convert_official(official).eval()
     with torch.inference_mode():
         return model, model.predict(reference["img"], reference["sism"], every_map=True)
 
 
 def test_all_190_entries_are_used_and_alpha_is_all_that_is_new(official):
-    model = checkpoint.from_official(official)
+    model = convert_official(official)
     assert len(official) == 190
     assert len(model.state_dict()) == 193
     assert sum(value.numel() for value in model.parameters()) == 18_432_068 + 3
@@ -85,7 +86,7 @@ def test_in_float64_sivs_weights_csa_maps_and_their_order_are_the_authors(double
         torch.testing.assert_close(sivs, wanted["SIV"], rtol=0, atol=1e-11)
         torch.testing.assert_close(weights, wanted["weights"], rtol=0, atol=1e-11)
         torch.testing.assert_close(maps, wanted["CSA"], rtol=0, atol=1e-10)
-        assert torch.equal(cues.ranking(maps), wanted["argsort"].long())
+        assert torch.equal(correlation.rank_cells(maps), wanted["argsort"].long())
 
 
 def test_in_float64_every_map_is_the_authors(double, reference):
@@ -127,29 +128,29 @@ def test_the_loss_over_four_maps_is_the_authors(single, reference, meta):
 def adam_losses(model, reference, dtype, steps):
     """Losses of training steps; the first step's gradient norms beside them."""
     model.to(dtype).train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-5, weight_decay=1e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, weight_decay=1e-4)
     images, sisms, masks = (reference[key].to(dtype) for key in ("img", "sism", "gt"))
     losses, norms = [], {}
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = iou_loss(model(images, sisms), masks)
         loss.backward()
         learned = ((key, value.grad) for key, value in model.named_parameters() if value.requires_grad)
         norms = norms or {key: gradient.norm().item() for key, gradient in learned}
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     return losses, norms
 
 
 def test_the_first_training_step_has_the_authors_loss_and_gradients(official, reference, meta):
-    model = checkpoint.from_official(official)
+    model = convert_official(official)
     losses, norms = adam_losses(model, reference, torch.float32, steps=1)
     assert losses[0] == pytest.approx(meta["train_losses"][0], abs=2e-5)
     for key, norm in meta["grad_norms_step0"].items():
-        assert norms[checkpoint._renamed(key)] == pytest.approx(norm, rel=3e-2, abs=1e-6), key
+        assert norms[_rename_key(key)] == pytest.approx(norm, rel=3e-2, abs=1e-6), key
     counts = {key.removeprefix("bn/"): value for key, value in meta["num_batches_tracked_after_3_steps"].items()}
     state = model.state_dict()
-    assert {key: 3 * state[checkpoint._renamed(key)].item() for key in counts} == counts
+    assert {key: 3 * state[_rename_key(key)].item() for key in counts} == counts
 
 
 @pytest.mark.slow
@@ -161,7 +162,7 @@ def test_three_adam_steps_in_float64_are_those_of_the_plain_program(official, re
     plain = module.Yardstick()
     plain.load_state_dict(official)
     wanted, _ = adam_losses(plain, reference, torch.float64, steps=3)
-    model = checkpoint.from_official(official)
+    model = convert_official(official)
     for block in model.blocks.values():
         block.alpha.requires_grad_(False)
     losses, _ = adam_losses(model, reference, torch.float64, steps=3)
@@ -169,7 +170,7 @@ def test_three_adam_steps_in_float64_are_those_of_the_plain_program(official, re
 
 
 def test_a_group_of_one_and_sisms_without_content_give_the_authors_figures(shared, official, reference):
-    model = checkpoint.from_official(official).eval()
+    model = convert_official(official).eval()
     cases = json.loads((shared / "refs" / "icnet_edge_cases.json").read_text())
     images, sisms = reference["img"], reference["sism"]
     one_missing = sisms.clone()
@@ -189,6 +190,6 @@ def test_a_group_of_one_and_sisms_without_content_give_the_authors_figures(share
 
 
 def test_an_input_of_231_px_has_the_same_cells_and_works_as_in_the_authors_program(official):
-    model = checkpoint.from_official(official).eval()
+    model = convert_official(official).eval()
     with torch.inference_mode():
         assert model(torch.randn(2, 3, 231, 231), torch.rand(2, 1, 231, 231)).shape == (2, 1, 231, 231)

@@ -1,9 +1,9 @@
 import torch
 
-from icnet import backbone, images
+from icnet import images, initialization
 from icnet.config import Config
 from icnet.model import ICNet
-from tests import photographs
+from tests.helpers import photographs
 
 
 def network():
@@ -13,7 +13,7 @@ def network():
 
 def pictures():
     arrays = [photographs.photograph(seed, 96, 96)[0] for seed in range(8)]
-    return torch.cat([images.normalise(array[None]) for array in arrays])
+    return torch.cat([images.normalize(array[None]) for array in arrays])
 
 
 def similarity(features):
@@ -24,19 +24,19 @@ def similarity(features):
 
 def test_a_locally_orthogonal_convolution_all_but_turns_each_cell():
     weight = torch.empty(24, 24, 3, 3)
-    backbone.local_orthogonal(weight)
-    centre = weight[:, :, 1, 1].clone()
-    turned = centre @ centre.T / 2
+    initialization.fill_local_orthogonal(weight)
+    center = weight[:, :, 1, 1].clone()
+    turned = center @ center.T / 2
     assert torch.allclose(turned, torch.eye(24), atol=0.15)
     weight[:, :, 1, 1] = 0
-    assert weight.norm() < 0.2 * centre.norm()
+    assert weight.norm() < 0.2 * center.norm()
 
 
 def test_whitened_features_point_every_way_where_untrained_ones_agree():
     model, inputs = network(), pictures()
     with torch.no_grad():
         before = [similarity(model.compress[k](model.backbone(inputs)[int(k) - 1])) for k in ("4", "5")]
-        backbone.whiten(model, inputs)
+        initialization.whiten_compression(model, inputs)
         after = [similarity(model.compress[k](model.backbone(inputs)[int(k) - 1])) for k in ("4", "5")]
     assert all(abs(late) < 0.1 < early for early, late in zip(before, after, strict=True))
 
@@ -44,21 +44,21 @@ def test_whitened_features_point_every_way_where_untrained_ones_agree():
 def test_whitening_depends_on_nothing_but_weights_and_images():
     first, second = network(), network()
     for model in (first, second):
-        backbone.whiten(model, pictures())
+        initialization.whiten_compression(model, pictures())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_whitening_takes_any_number_of_images_and_moves_no_running_statistics():
     model, inputs = network(), torch.cat([pictures(), pictures().flip(3)])[:11]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    backbone.whiten(model, inputs)
+    initialization.whiten_compression(model, inputs)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {f"compress.{stage}.{kind}" for stage in (4, 5) for kind in ("weight", "bias")}
 
 
 def test_half_whitened_components_keep_the_order_of_their_variances():
     model, inputs = network(), pictures()
-    backbone.whiten(model, inputs, backbone.PRETRAINED)
+    initialization.whiten_compression(model, inputs, initialization.PRETRAINED_POWER)
     with torch.no_grad():
         cells = model.compress["5"](model.backbone(inputs)[4]).permute(0, 2, 3, 1).flatten(0, 2)
     spread = torch.cov(cells.T)

@@ -21,11 +21,11 @@ def group(n=4):
 def test_every_row_of_table_2_trains_a_step_and_predicts(row):
     network = ICNet(Config.row(row, **SMALL))
     images, sisms = group()
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     before = [part.detach().clone() for part in network.parameters()]
     loss = iou_loss(network(images, sisms), (sisms > 0.5).float())
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     assert torch.isfinite(loss)
     assert all(not torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
     with torch.inference_mode():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icnet import sod
-from icnet.sod import global_contrast as gc
+from icnet.sod import global_contrast
 
 
 @pytest.fixture(scope="module", params=["synth", "blocks"])
@@ -19,56 +19,60 @@ def rgb(example):
     return np.ascontiguousarray(example["bgr"][..., ::-1])
 
 
-def colour_distances(example):
-    lab = gc.lab(example["color_bgr"][:, None, ::-1])[:, 0]
+def color_distances(example):
+    lab = global_contrast.lab(example["color_bgr"][:, None, ::-1])[:, 0]
     return np.sqrt(((lab[:, None] - lab) ** 2).sum(-1))
 
 
 def test_lab_follows_the_formula(references):
     arrays = np.load(references / "GC_RC.npz")
-    lab = gc.lab(np.ascontiguousarray(arrays["synth/bgr"][..., ::-1]))[::8, ::8]
+    lab = global_contrast.lab(np.ascontiguousarray(arrays["synth/bgr"][..., ::-1]))[::8, ::8]
     np.testing.assert_allclose(lab, arrays["synth/lab_formula"], rtol=0, atol=1e-4)
 
 
 def test_the_segmentation_is_the_authors_to_the_pixel(example):
-    np.testing.assert_array_equal(gc.segment(gc.lab(rgb(example))), example["seg"])
+    np.testing.assert_array_equal(global_contrast.segment(global_contrast.lab(rgb(example))), example["seg"])
 
 
-def test_colours_are_quantised_to_the_authors_bins(example):
-    colours, bgr, counts = gc.quantise(rgb(example))
-    np.testing.assert_array_equal(colours, example["color_idx"])
+def test_colors_are_quantized_to_the_authors_bins(example):
+    colors, bgr, counts = global_contrast.quantize(rgb(example))
+    np.testing.assert_array_equal(colors, example["color_idx"])
     np.testing.assert_array_equal(counts, example["color_n"])
     np.testing.assert_allclose(bgr, example["color_bgr"], rtol=0, atol=1e-6)
 
 
 def test_regions_contrast_as_in_the_authors_program(example):
-    contrast = gc.region_contrast(example["seg"].astype(int), example["color_idx"], colour_distances(example))
+    contrast = global_contrast.region_contrast(
+        example["seg"].astype(int), example["color_idx"], color_distances(example)
+    )
     np.testing.assert_allclose(contrast, example["region_contrast"], rtol=1e-5)
-    np.testing.assert_allclose(gc.minmax(contrast)[example["seg"]], example["sal0"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(global_contrast.minmax(contrast)[example["seg"]], example["sal0"], rtol=0, atol=1e-5)
 
 
 def test_huge_segmentations_are_contrasted_in_parts(example, monkeypatch):
-    monkeypatch.setattr(gc, "ROWS", 5)
-    contrast = gc.region_contrast(example["seg"].astype(int), example["color_idx"], colour_distances(example))
+    monkeypatch.setattr(global_contrast, "ROWS", 5)
+    contrast = global_contrast.region_contrast(
+        example["seg"].astype(int), example["color_idx"], color_distances(example)
+    )
     np.testing.assert_allclose(contrast, example["region_contrast"], rtol=1e-5)
 
 
 def test_the_border_prior_marks_the_authors_pixels(example):
-    np.testing.assert_array_equal(gc.border_mask(example["seg"].astype(int)), example["border"])
+    np.testing.assert_array_equal(global_contrast.border_mask(example["seg"].astype(int)), example["border"])
 
 
-def test_colours_are_smoothed_as_in_the_authors_program(example):
-    smooth = gc.smooth_colours(example["color_sal"], colour_distances(example), example["color_n"])
+def test_colors_are_smoothed_as_in_the_authors_program(example):
+    smooth = global_contrast.smooth_colors(example["color_sal"], color_distances(example), example["color_n"])
     np.testing.assert_allclose(smooth, example["color_sal_smooth"], rtol=0, atol=1e-5)
 
 
 def test_the_whole_map_is_the_authors(example):
-    np.testing.assert_allclose(sod.make("gc")(rgb(example)), example["sal"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(sod.make_method("gc")(rgb(example)), example["sal"], rtol=0, atol=1e-5)
 
 
-def test_of_two_colours_the_rarer_is_salient(references):
+def test_of_two_colors_the_rarer_is_salient(references):
     arrays = np.load(references / "GC_RC.npz")
-    np.testing.assert_array_equal(gc.saliency(arrays["two/bgr"][..., ::-1]), arrays["two/sal"])
+    np.testing.assert_array_equal(global_contrast.saliency(arrays["two/bgr"][..., ::-1]), arrays["two/sal"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (5, 5), (3, 60), (60, 3), (24, 24), (24, 300), (300, 10)])
@@ -80,19 +84,19 @@ def test_an_image_of_any_size_gets_a_finite_map_without_a_warning(size):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for image in images:
-            saliency = gc.saliency(image)
+            saliency = global_contrast.saliency(image)
             assert saliency.shape == size and saliency.dtype == np.float32
             assert np.isfinite(saliency).all() and saliency.min() >= 0 and saliency.max() <= 1
 
 
-def test_an_image_of_one_colour_has_nothing_salient():
-    assert not gc.saliency(np.full((50, 60, 3), 77, np.uint8)).any()
+def test_an_image_of_one_color_has_nothing_salient():
+    assert not global_contrast.saliency(np.full((50, 60, 3), 77, np.uint8)).any()
 
 
 def test_an_object_in_the_middle_stands_out():
     image = np.random.RandomState(3).randint(90, 120, (90, 120, 3)).astype(np.uint8)
     image[30:60, 45:75] = (220, 40, 30)
-    saliency = gc.saliency(image)
+    saliency = global_contrast.saliency(image)
     assert saliency[35:55, 50:70].min() > 0.9
     assert saliency[:20].max() < 0.1
 
@@ -100,8 +104,8 @@ def test_an_object_in_the_middle_stands_out():
 def test_a_large_photograph_may_be_seen_smaller():
     image = np.random.RandomState(3).randint(90, 120, (90, 120, 3)).astype(np.uint8)
     image[30:60, 45:75] = (220, 40, 30)
-    smaller = sod.make("gc?longest=60")(image)
+    smaller = sod.make_method("gc?longest=60")(image)
     assert smaller.shape == (90, 120)
     assert smaller[35:55, 50:70].min() > 0.9
-    np.testing.assert_array_equal(sod.make("gc?longest=500")(image), gc.saliency(image))
-    assert sod.make("gc?longest=60").identity != sod.make("gc").identity
+    np.testing.assert_array_equal(sod.make_method("gc?longest=500")(image), global_contrast.saliency(image))
+    assert sod.make_method("gc?longest=60").identity != sod.make_method("gc").identity

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from icnet import images, sod
+from icnet.sod import base
 
 PICTURE = np.random.RandomState(0).randint(0, 256, (30, 40, 3)).astype(np.uint8)
 
@@ -33,17 +34,17 @@ def folder(tmp_path):
     }.items(),
 )
 def test_a_specification_that_cannot_be_made_is_refused_with_the_reason(spec, complaint):
-    with pytest.raises(sod.SodError, match=complaint):
-        sod.make(spec)
+    with pytest.raises(base.SodError, match=complaint):
+        sod.make_method(spec)
 
 
 def test_ones_are_ones():
-    saliency = sod.make("ones")(PICTURE)
+    saliency = sod.make_method("ones")(PICTURE)
     assert saliency.shape == (30, 40) and saliency.dtype == np.float32 and (saliency == 1).all()
 
 
 def test_maps_are_found_by_group_and_name_and_resized(folder):
-    saliency = sod.make(f"maps:{folder}")(PICTURE, ("cows", "a b"))
+    saliency = sod.make_method(f"maps:{folder}")(PICTURE, ("cows", "a b"))
     assert saliency.shape == (30, 40) and saliency.dtype == np.float32
     np.testing.assert_allclose(saliency, 0.2)
 
@@ -51,31 +52,31 @@ def test_maps_are_found_by_group_and_name_and_resized(folder):
 def test_missing_and_damaged_maps_are_reported_by_name_all_at_once(folder):
     (folder / "cows" / "damaged.png").write_bytes(b"not a picture")
     keys = [("cows", "a b"), ("cows", "absent"), ("cows", "damaged"), ("..", "secret"), ("cows", "../../secret")]
-    with pytest.raises(sod.MissingMapError, match=r"no map of cows/absent: there is no 'cows/absent\.png'") as caught:
-        sod.make(f"maps:{folder}").batch([PICTURE] * len(keys), keys)
+    with pytest.raises(base.MissingMapError, match=r"no map of cows/absent: there is no 'cows/absent\.png'") as caught:
+        sod.make_method(f"maps:{folder}").batch([PICTURE] * len(keys), keys)
     assert list(caught.value.reasons) == keys[1:]
     assert "leads out of the folder" in caught.value.reasons["..", "secret"]
 
 
 def test_an_identity_follows_the_maps_contents_not_their_folder(folder, tmp_path):
-    before = sod.make(f"maps:{folder}").identity
+    before = sod.make_method(f"maps:{folder}").identity
     folder.rename(tmp_path / "elsewhere")
-    assert sod.make(f"maps:{tmp_path / 'elsewhere'}").identity == before
+    assert sod.make_method(f"maps:{tmp_path / 'elsewhere'}").identity == before
     (tmp_path / "elsewhere" / "cows" / "c.png").write_bytes(images.encode(np.zeros((2, 2), np.uint8)))
-    assert sod.make(f"maps:{tmp_path / 'elsewhere'}").identity != before
+    assert sod.make_method(f"maps:{tmp_path / 'elsewhere'}").identity != before
 
 
 def test_identities_tell_methods_apart():
-    identities = {sod.make(spec).identity for spec in ("gc", "gc?longest=400", "ones")}
+    identities = {sod.make_method(spec).identity for spec in ("gc", "gc?longest=400", "ones")}
     assert len(identities) == 3
-    assert sod.make("gc").identity == sod.make("gc?longest=0").identity
+    assert sod.make_method("gc").identity == sod.make_method("gc?longest=0").identity
 
 
 def test_a_specification_is_made_absolute_but_for_those_without_a_file(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     here = tmp_path.as_posix()
-    assert sod.absolute("onnx:w/net.onnx?size=64") == f"onnx:{here}/w/net.onnx?size=64"
-    assert sod.absolute("gc?longest=400") == "gc?longest=400"
+    assert sod.resolve_spec("onnx:w/net.onnx?size=64") == f"onnx:{here}/w/net.onnx?size=64"
+    assert sod.resolve_spec("gc?longest=400") == "gc?longest=400"
 
 
 def test_only_networks_use_a_gpu():

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from icnet import sod
-from icnet.sod import basnet, conventions, cpd, egnet, f3net, network, u2net
+from icnet.sod import base, basnet, cpd, egnet, f3net, network, preprocessing, u2net
 
 NETWORKS = {
     "U2NetP": (lambda state: u2net.U2Net(u2net.SMALL), "d0", {"s0": 2e-5, "s1": 2e-5, "big": 2e-5}),
@@ -26,7 +26,7 @@ NETWORKS = {
 def test_a_network_gives_its_authors_maps(name, references, formula_state, formula_input):
     build, output, tolerances = NETWORKS[name]
     reference = np.load(references / f"{name}.npz")
-    made = network.assemble(build, formula_state(name), name)
+    made = network.build_network(build, formula_state(name), name)
     for case, tolerance in tolerances.items():
         np.testing.assert_allclose(
             run(made, formula_input(case)), reference[f"{case}/{output}"], rtol=0, atol=tolerance
@@ -44,7 +44,7 @@ def test_a_network_gives_its_authors_maps_of_every_size_in_double_precision(
 ):
     build, output, tolerances = NETWORKS[name]
     reference = np.load(references / f"{name}.npz")
-    made = network.assemble(build, formula_state(name), name).double()
+    made = network.build_network(build, formula_state(name), name).double()
     for case in tolerances:
         got = run(made, formula_input(case).double())
         if case == "big":
@@ -83,7 +83,7 @@ def test_a_checkpoint_may_come_wrapped_prefixed_and_without_counters(state, tmp_
     torch.save(lean, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     safetensors.torch.save_file(state, tmp_path / "plain.safetensors")
     for file in tmp_path.iterdir():
-        loaded = network.assemble(NETWORKS["U2NetP"][0], network.read_state(file), file.name)
+        loaded = network.build_network(NETWORKS["U2NetP"][0], network.read_state(file), file.name)
         torch.testing.assert_close(dict(loaded.state_dict()), state, rtol=0, atol=0)
 
 
@@ -92,8 +92,8 @@ def test_a_missing_an_unknown_and_a_misshapen_key_are_named(state, tmp_path):
     broken["outconv.weights"] = broken.pop("outconv.weight")
     broken["side1.weight"] = broken["side1.weight"][:, :7]
     torch.save(broken, tmp_path / "broken.pth")
-    with pytest.raises(sod.SodError) as caught:
-        sod.make(f"u2netp:{tmp_path / 'broken.pth'}")
+    with pytest.raises(base.SodError) as caught:
+        sod.make_method(f"u2netp:{tmp_path / 'broken.pth'}")
     message = str(caught.value)
     assert "broken.pth is not a checkpoint of U2Net" in message
     assert "'outconv.weight' is missing" in message
@@ -109,8 +109,8 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(plain):
         "f3net": "F3Net",
         "basnet": "BASNet",
     }.items():
-        with pytest.raises(sod.SodError, match=rf"is not a checkpoint of {name}: key .*; and \d+ more"):
-            sod.make(f"{kind}:{plain}")
+        with pytest.raises(base.SodError, match=rf"is not a checkpoint of {name}: key .*; and \d+ more"):
+            sod.make_method(f"{kind}:{plain}")
 
 
 class Trap:
@@ -126,17 +126,17 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path, caps
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     torch.save({"epoch": 1}, tmp_path / "number.pth")
     for file in tmp_path.iterdir():
-        with pytest.raises(sod.SodError, match=file.name):
-            sod.make(f"u2netp:{file}")
+        with pytest.raises(base.SodError, match=file.name):
+            sod.make_method(f"u2netp:{file}")
     assert "ran code" not in capsys.readouterr().out
-    with pytest.raises(sod.SodError, match="there is no file 'absent"):
-        sod.make("u2netp:absent.pth")
+    with pytest.raises(base.SodError, match="there is no file 'absent"):
+        sod.make_method("u2netp:absent.pth")
 
 
 def test_a_batch_gives_each_image_the_map_that_it_gets_alone(state, picture):
-    made = network.assemble(NETWORKS["U2NetP"][0], state, "formula")
-    prepare = partial(conventions.square_input, size=64, normalise=conventions.by_own_maximum)
-    arguments = made, network.Convention(prepare, conventions.read_stretched), torch.device("cpu")
+    made = network.build_network(NETWORKS["U2NetP"][0], state, "formula")
+    prepare = partial(preprocessing.make_square_input, size=64, normalize=preprocessing.normalize_by_maximum)
+    arguments = made, network.Convention(prepare, preprocessing.read_stretched), torch.device("cpu")
     images = [picture, np.ascontiguousarray(picture[:, ::-1]), picture[:20], picture[:1, :1], np.zeros_like(picture)]
     maps = network.detect(*arguments, images, [("g", str(i)) for i in range(len(images))])
     for image, saliency in zip(images, maps, strict=True):
@@ -148,14 +148,14 @@ def test_a_batch_gives_each_image_the_map_that_it_gets_alone(state, picture):
 
 def test_images_of_one_input_size_share_a_batch_unless_each_is_to_go_alone():
     sizes = [(3, 20, 30), (3, 20, 31), (3, 20, 30)]
-    assert network.batches(sizes, alone=False) == [[0, 2], [1]]
-    assert network.batches(sizes, alone=True) == [[0], [1], [2]]
+    assert network.make_batches(sizes, alone=False) == [[0, 2], [1]]
+    assert network.make_batches(sizes, alone=True) == [[0], [1], [2]]
 
 
 def test_a_map_that_is_not_finite_is_refused_by_name(state, picture, tmp_path):
     torch.save(state | {"outconv.bias": torch.tensor([float("nan")])}, tmp_path / "nan.pth")
     with pytest.raises(ValueError, match="the network's map of cows/7 is not finite"):
-        sod.make(f"u2netp:{tmp_path / 'nan.pth'}").batch([picture], [("cows", "7")])
+        sod.make_method(f"u2netp:{tmp_path / 'nan.pth'}").batch([picture], [("cows", "7")])
 
 
 @pytest.fixture(params={"egnet": "EGNet_vgg", "f3net": "F3Net", "cpd": "CPD_vgg", "basnet": "BASNet"}.items())
@@ -169,6 +169,6 @@ def checkpoint(request, formula_state, tmp_path):
 
 
 def test_a_network_takes_an_odd_image_and_gives_a_map_of_its_size(checkpoint, picture):
-    saliency = sod.make(checkpoint)(picture[:33, :1])
+    saliency = sod.make_method(checkpoint)(picture[:33, :1])
     assert saliency.shape == (33, 1)
     assert saliency.min() >= 0 and saliency.max() <= 1

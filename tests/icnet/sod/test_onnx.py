@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from icnet import images, sod
-from icnet.sod import onnx
+from icnet.sod import base, onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -34,7 +34,7 @@ def by_hand(weights, photograph, output=0):
 def test_the_defaults_are_u2nets_and_the_map_is_onnxruntimes(weights, photograph):
     assert min(photograph.shape[:2]) < 320
     large = photograph.repeat(2, 0).repeat(2, 1)
-    saliency = sod.make(f"onnx:{weights}")(large)
+    saliency = sod.make_method(f"onnx:{weights}")(large)
     assert saliency.dtype == np.float32
     np.testing.assert_allclose(saliency, by_hand(weights, large), rtol=0, atol=1 / 255 + 1e-6)
     assert np.mean(abs(saliency - by_hand(weights, large))) < 1e-4
@@ -42,8 +42,8 @@ def test_the_defaults_are_u2nets_and_the_map_is_onnxruntimes(weights, photograph
 
 def test_another_output_and_a_plain_probability_can_be_asked_for(weights, photograph):
     first, other, plain = (
-        sod.make(f"onnx:{weights}?{options}")
-        for options in ("input=input.1&size=320&output=0&normalise=u2net", "output=6", "map=probability")
+        sod.make_method(f"onnx:{weights}?{options}")
+        for options in ("input=input.1&size=320&output=0&normalize=u2net", "output=6", "map=probability")
     )
     maps = [method(photograph) for method in (first, other, plain)]
     assert abs(maps[0] - maps[1]).max() > 0.1
@@ -52,7 +52,7 @@ def test_another_output_and_a_plain_probability_can_be_asked_for(weights, photog
 
 
 def test_a_batch_gives_each_image_the_map_that_it_gets_alone(weights, photograph):
-    method = sod.make(f"onnx:{weights}")
+    method = sod.make_method(f"onnx:{weights}")
     pictures = [photograph, photograph[:1, :1], np.zeros((4, 5, 3), np.uint8)]
     for picture, saliency in zip(pictures, method.batch(pictures, [("", "")] * 3), strict=True):
         assert saliency.shape == picture.shape[:2] and np.isfinite(saliency).all()
@@ -61,7 +61,7 @@ def test_a_batch_gives_each_image_the_map_that_it_gets_alone(weights, photograph
 
 def test_the_identity_follows_the_weights_not_their_path(weights, tmp_path):
     (tmp_path / "renamed.onnx").write_bytes(weights.read_bytes())
-    assert sod.make(f"onnx:{tmp_path / 'renamed.onnx'}").identity == sod.make(f"onnx:{weights}").identity
+    assert sod.make_method(f"onnx:{tmp_path / 'renamed.onnx'}").identity == sod.make_method(f"onnx:{weights}").identity
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_the_identity_follows_the_weights_not_their_path(weights, tmp_path):
         "output=9": "no output 9; there are 7",
         "size=256": r"input 'input\.1' is a tensor\(float\) \[1, 3, 320, 320\], not float of 256 px",
         "size=big": "option 'size': .*integer",
-        "normalise=none": "option 'normalise': .*'u2net', 'imagenet' or 'unit'",
+        "normalize=none": "option 'normalize': .*'u2net', 'imagenet' or 'unit'",
     }.items(),
 )
 def test_an_option_that_the_network_cannot_follow_is_refused(weights, options, complaint):
-    with pytest.raises(sod.SodError, match=complaint):
-        sod.make(f"onnx:{weights}?{options}")
+    with pytest.raises(base.SodError, match=complaint):
+        sod.make_method(f"onnx:{weights}?{options}")
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("weights")
-    with pytest.raises(sod.SodError, match=r"text\.onnx' cannot be run by onnxruntime"):
-        sod.make(f"onnx:{tmp_path / 'text.onnx'}")
+    with pytest.raises(base.SodError, match=r"text\.onnx' cannot be run by onnxruntime"):
+        sod.make_method(f"onnx:{tmp_path / 'text.onnx'}")
 
 
 def test_logits_pass_the_sigmoid():

@@ -1,0 +1,26 @@
+"""Training in plain PyTorch: batches, optimizer, state on disk and the loop. No Ray, no MLflow."""
+
+from icnet.training.batch import Batch
+from icnet.training.loop import DivergedError, Planned, Step, check_losses, run_steps
+from icnet.training.optim import OPTIMIZERS, WARMUP_START, make_optimizer, make_schedule
+from icnet.training.state import EMA_FILE, MODEL_FILE, PRECISIONS, STATE_FILE, Training, load_best_weights, read_extra
+
+__all__ = [
+    "EMA_FILE",
+    "MODEL_FILE",
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "STATE_FILE",
+    "WARMUP_START",
+    "Batch",
+    "DivergedError",
+    "Planned",
+    "Step",
+    "Training",
+    "check_losses",
+    "load_best_weights",
+    "make_optimizer",
+    "make_schedule",
+    "read_extra",
+    "run_steps",
+]

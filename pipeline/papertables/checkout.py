@@ -1,0 +1,178 @@
+"""DVC experiments in a checkout of their own, so that the user's workspace stays as it is, whatever happens.
+
+The checkout holds the user's tracked files as they are (uncommitted changes too) and shares the cache of DVC and the
+server of MLflow. It stays: what was killed goes on there. It may be deleted at any time.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icnet.sod.base import Spec
+from pipeline import tracking
+
+WORK_FOLDER = Path("data/work/tables")
+"""Below the repository's root; git and DVC ignore it."""
+LOCK = "dvc.lock"
+MADE = "data/demo"
+"""Paths below it are made by a stage, wherever the stage runs."""
+
+
+class ExperimentError(RuntimeError):
+    """An experiment that cannot run here, or broke off."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout of the repository `root` in the folder `folder`; `lock` is held by it and by what it runs."""
+
+    root: Path
+    folder: Path
+    lock: int
+    head: str
+    state: str
+    """The commit that the user stands on, and one that holds the tracked files as they were when this began."""
+
+    def open(self) -> None:
+        """Fill the folder; where it is new, outputs that the user has are taken from the cache."""
+        ready = self.folder / ".git" / "ready"
+        if ready.is_file():
+            self.reset()
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._make()
+        self.reset()
+        self._dvc("config", "--local", "cache.dir", self._dvc("cache", "dir", cwd=self.root).strip())
+        if (self.root / LOCK).is_file():
+            shutil.copy(self.root / LOCK, self.folder / LOCK)
+            self._dvc("checkout", "--quiet", check=False)
+        ready.touch()
+
+    def reach(self, path: str) -> None:
+        """Let a relative path that the user's params name lead to the same place from here."""
+        source, link = (Path(os.path.normpath(base / path)) for base in (self.root, self.folder))
+        if Path(path).is_absolute() or path.startswith(MADE) or link.exists() or not source.exists():
+            return
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(source)
+
+    def reset(self) -> None:
+        """Bring tracked files to the state of the user's; what DVC knows of the outputs here stays."""
+        lock = self.folder / LOCK
+        done = lock.read_bytes() if lock.is_file() else None
+        run_git(self.folder, "update-ref", "--no-deref", "HEAD", self.head)
+        run_git(self.folder, "read-tree", "--reset", "-u", f"{self.state}^{{tree}}")
+        if done is not None:
+            lock.write_bytes(done)
+
+    def run(self, name: str, settings: Iterable[str], target: str) -> None:
+        """Run the stages up to `target` as the experiment `name`, changed by `settings` (`key=value` each); the
+        user's repository gets it too. Raises ExperimentError where a stage fails."""
+        self.reset()
+        ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
+        if run_git(self.folder, "for-each-ref", ref):
+            run_git(self.folder, "update-ref", "-d", ref)
+        changes = [part for setting in settings for part in ("-S", f"++{setting.lstrip('+')}")]
+        command = [sys.executable, "-m", "dvc", "exp", "run", "--name", name, *changes, target]
+        print(f"cosal: dvc {' '.join(command[3:])}, in a checkout of its own: {self.folder}", flush=True)
+        child = subprocess.Popen(command, cwd=self.folder, env=self._environment(), pass_fds=[self.lock])
+        try:
+            failed = child.wait()
+        except KeyboardInterrupt:
+            child.wait()
+            raise
+        if failed:
+            raise ExperimentError(f"experiment {name} broke off; what it finished is kept, the same command goes on")
+        if run_git(self.folder, "for-each-ref", ref):
+            run_git(self.root, "fetch", "--quiet", "--no-tags", str(self.folder), f"+{ref}:{ref}")
+
+    def _make(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        run_git(self.folder, "init", "--quiet")
+        there = Path(run_git(self.root, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+        (self.folder / ".git/objects/info/alternates").write_text(f"{there / 'objects'}\n")
+        if (there / "shallow").is_file():
+            shutil.copy(there / "shallow", self.folder / ".git/shallow")
+        for key in ("user.name", "user.email"):
+            if value := run_git(self.root, "config", "--default", "", "--get", key):
+                run_git(self.folder, "config", key, value)
+        if (self.root / ".dvc/config.local").is_file():
+            (self.folder / ".dvc").mkdir(exist_ok=True)
+            shutil.copy(self.root / ".dvc/config.local", self.folder / ".dvc/config.local")
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        server = tracking.find_server()
+        tracking.find_experiment(server)  # made in the checkout, it would keep its artifacts there
+        return {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder), "MLFLOW_TRACKING_URI": server}
+
+    def _dvc(self, *arguments: str, cwd: Path | None = None, check: bool = True) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        done = subprocess.run(command, cwd=cwd or self.folder, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise ExperimentError(f"`dvc {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+@contextmanager
+def open_checkout() -> Iterator[Checkout]:
+    """The checkout of the repository in whose root this process stands, brought to its tracked files.
+
+    It is one at a time: raises ExperimentError while another process, or what a killed one left running, uses it.
+    """
+    root = Path.cwd()
+    if shutil.which("git") is None or run_git(root, "rev-parse", "--show-cdup", check=False) != "":
+        raise ExperimentError("DVC's experiments need a git checkout, and this command its root as working folder")
+    (root / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+    with (root / WORK_FOLDER / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ExperimentError("another table is being made: wait for its end, or end its `dvc exp run`") from None
+        folder = root / WORK_FOLDER / "checkout" / root.relative_to(root.anchor)
+        head = run_git(root, "rev-parse", "HEAD")
+        found = Checkout(root, folder, lock.fileno(), head, run_git(root, "stash", "create") or head)
+        found.open()
+        yield found
+
+
+def find_paths(content: Mapping[str, Any]) -> list[str]:
+    """The paths that the content of params.yaml names."""
+    sections = {name: content.get(name) or {} for name in ("datasets", "sism", "model", "evaluate")}
+    paths = [dataset["root"] for dataset in sections["datasets"].values()]
+    paths.append(Spec.parse(sections["sism"].get("method", "")).file)
+    if sections["model"].get("weights") != "torchvision":
+        paths.append(sections["model"].get("weights"))
+    for pattern in (sections["evaluate"].get("methods") or {}).values():
+        fixed, varies, _ = pattern.partition("{dataset}")
+        paths.append(fixed.rpartition("/")[0] if varies else fixed)
+    paths.append(content.get("storage"))
+    return [path for path in paths if path and "://" not in path]
+
+
+def format_value(value: Any) -> str:
+    """A value as `dvc exp run -S` reads it."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "\\'") + "'"
+    if isinstance(value, list):
+        return f"[{','.join(map(format_value, value))}]"
+    return json.dumps(value)
+
+
+def run_git(folder: Path, *arguments: str, check: bool = True) -> str | None:
+    """What git says in a folder. Raises ExperimentError where it fails; without `check` that is None."""
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode and not check:
+        return None
+    if done.returncode:
+        raise ExperimentError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return done.stdout.strip()

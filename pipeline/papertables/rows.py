@@ -1,0 +1,91 @@
+"""The paper's Tables 1 to 4 (section 4): their rows, what each sets in params.yaml, and the figures printed there."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from icnet.config import Config
+from icnet.sod.base import Spec
+from pipeline.metrics.records import ICNET, SISM
+from pipeline.papertables.figures import BATCHES, METHODS, SODS, VARIANTS, Printed
+
+N_TRAIN = 10
+"""What the paper trains with where it varies the test batch."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: the figures of `method` in the DVC experiment `name`, which changes `settings` in params.yaml.
+
+    Without a name the line is in the paper alone; `printed` is None for what only we have.
+    """
+
+    label: str
+    method: str
+    printed: Printed | None
+    name: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def list_rows(number: int, content: dict[str, Any], sods: Sequence[str] = ()) -> list[Row]:
+    """The lines of Table 1, 2, 3 or 4 for the params `content`; `sods` are the specifications that Table 3 compares: by
+    default the one configured, and the two that need no weights."""
+    if number == 3:
+        return list_sod_methods(sods or [_parse_sism(content).text, "gc", "ones"])
+    return {1: lambda: list_methods(content), 2: list_variants, 4: list_batches}[number]()
+
+
+def list_methods(content: dict[str, Any]) -> list[Row]:
+    """Table 1: folders of maps by the names of `evaluate.methods`, the SISMs, ICNet."""
+    others = {name.lower(): name for name in (content.get("evaluate") or {}).get("methods") or {}}
+    spec = _parse_sism(content)
+    if spec.kind in map(str.lower, METHODS):
+        others.setdefault(spec.kind, SISM)
+    others["icnet"] = ICNET
+    found = []
+    for label, printed in METHODS.items():
+        method = others.pop(label.lower(), None)
+        found.append(Row(label, method or "", printed, "table-1" if method else None))
+    ours = {**others, **({} if SISM in (line.method for line in found) else {"sism": SISM})}
+    more = [Row(f"SISMs ({spec.kind})" if name == SISM else name, name, None, "table-1") for name in ours.values()]
+    return [*found[:-1], *more, found[-1]]
+
+
+def list_variants() -> list[Row]:
+    """Table 2: the seven variants of `Config.row`."""
+    found = []
+    for number, (label, printed) in enumerate(VARIANTS.items(), start=1):
+        row = Config.row(number)
+        settings = {f"model.{name}": getattr(row, name) for name in ("features", "fusion", "sisms", "rearranged")}
+        found.append(Row(label, ICNET, printed, f"table-2-{number}", settings))
+    return found
+
+
+def list_sod_methods(sods: Iterable[str]) -> list[Row]:
+    """Table 3: each SOD method alone and under ICNet, trained and tested with its SISMs."""
+    printed = {label.lower(): (label, *figures) for label, figures in SODS.items()}
+    found = []
+    for number, text in enumerate(dict.fromkeys(sods), start=1):
+        label, alone, above = printed.pop(Spec.parse(text).kind, (text, None, None))
+        name, settings = f"table-3-{number}", {"sism.method": text}
+        found.append(Row(f"{label} alone", SISM, alone, name, settings))
+        found.append(Row(f"{label}, ICNet", ICNET, above, name, settings))
+    for label, alone, above in printed.values():
+        found += [Row(f"{label} alone", "", alone), Row(f"{label}, ICNet", "", above)]
+    return found
+
+
+def list_batches() -> list[Row]:
+    """Table 4: batches in training with whole groups in the test, then cut groups in the test."""
+    found = []
+    for label, printed in BATCHES.items():
+        side, _, size = label.partition(" = ")
+        settings = {"train.batch_size": int(size) if side == "n_train" else N_TRAIN}
+        if side == "n_test":
+            settings["predict.subgroup_size"] = int(size)
+        found.append(Row(label, ICNET, printed, f"table-4-{side.replace('_', '-')}-{size}", settings))
+    return found
+
+
+def _parse_sism(content: dict[str, Any]) -> Spec:
+    return Spec.parse((content.get("sism") or {}).get("method", "gc"))

@@ -1,0 +1,92 @@
+"""params.yaml, typed: the only reader of that file."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+
+PARAMS_FILE = Path("params.yaml")
+
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-05 is a number, as it is for `dvc exp run -S`, which writes it so."""
+
+
+_EXPONENT = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
+class ParamsError(ValueError):
+    """A value in params.yaml that cannot be used; the message names the field and what stands there."""
+
+
+class Section(BaseModel):
+    """A frozen section of params.yaml that refuses unknown keys and silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+S = TypeVar("S")
+
+
+def load_section(section: str, kind: type[S], file: Path = PARAMS_FILE) -> S:
+    """The section or value at a dotted path (e.g. `sism`, `datasets.train`, `model.size`) as `kind`.
+
+    Raises ParamsError where the file, the section or a field is missing, unknown or of another type.
+    """
+    content = _find_section(read_params(file), section, file)
+    empty = content is None and isinstance(kind, type) and issubclass(kind, BaseModel)
+    return parse_section({} if empty else content, section, kind, file)
+
+
+def parse_section(content: Any, section: str, kind: type[S], file: Path = PARAMS_FILE) -> S:
+    """`content` as `kind`; the error names each wrong field by its place in `file`."""
+    try:
+        return TypeAdapter(kind).validate_python(content, strict=True)
+    except ValidationError as error:
+        raise ParamsError("\n".join(_describe_errors(error, section, file))) from None
+
+
+def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:
+    """The whole file. Raises ParamsError where it is not there or holds no sections."""
+    if not file.is_file():
+        raise ParamsError(f"there is no {file} in {Path.cwd()}: run from the repository's root")
+    try:
+        content = parse_yaml(file.read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{file} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{file}: expected sections, got {type(content).__name__}")
+    return content
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text holds."""
+    return yaml.load(text, _Loader)
+
+
+def _find_section(content: dict[str, Any], section: str, file: Path) -> Any:
+    place: Any = content
+    for depth, key in enumerate(parts := section.split("."), start=1):
+        if not isinstance(place, dict) or key not in place:
+            known = ", ".join(map(str, place)) if isinstance(place, dict) else "nothing"
+            raise ParamsError(f"{file}: there is no section `{'.'.join(parts[:depth])}` (there: {known})")
+        place = place[key]
+    return place
+
+
+def _describe_errors(error: ValidationError, section: str, file: Path) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        field = ".".join([section, *map(str, problem["loc"])])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{file}: unknown key `{field}`")
+        elif problem["type"] == "missing":
+            lines.append(f"{file}: `{field}` is missing")
+        else:
+            lines.append(f"{file}: `{field}`: {problem['msg'].lower()}, got {problem['input']!r}")
+    return lines

@@ -1,0 +1,324 @@
+"""Every kind of picture becomes what a viewer shows, or a sentence."""
+
+import struct
+import warnings
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from icnet import images
+from icnet.images import ImageError
+from tests.helpers import badfiles
+
+PHOTO = badfiles.photograph()
+RGB = np.asarray(PHOTO)
+GRAY = np.asarray(PHOTO.convert("L"))
+SIMPLE = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "JPEG2000")
+COMPRESSED = [(name, {}) for name in SIMPLE]
+COMPRESSED += [("JPEG", {"progressive": True}), ("TIFF", {"compression": "tiff_lzw"})]
+DEEP = np.linspace(0, 65535, RGB.shape[0] * RGB.shape[1]).reshape(RGB.shape[:2]).astype(np.uint16)
+
+
+def file(image, format, **options) -> bytes:
+    return badfiles.file(image, format, **options)
+
+
+def exif(orientation) -> Image.Exif:
+    block = Image.Exif()
+    block[0x0112] = orientation
+    return block
+
+
+def tiff(values: np.ndarray, bits: int, photometric: int) -> bytes:
+    """A little-endian gray TIFF of one strip, written by hand where Pillow cannot write it."""
+    height, width = values.shape
+    if bits == 12:
+        pairs = values.reshape(-1, 2).astype(np.uint32)
+        packed = (pairs[:, 0] << 12) | pairs[:, 1]
+        strip = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8).tobytes()
+    else:
+        strip = values.astype("<u2").tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric)]
+    tags += [(273, 8), (277, 1), (278, height), (279, len(strip))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_color_comes_back_as_it_was(format):
+    assert np.array_equal(images.decode(file(PHOTO, format)), RGB)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "GIF", "JPEG2000", "AVIF"])
+def test_other_formats_show_what_pillow_shows(format):
+    data = file(PHOTO, format)
+    with Image.open(BytesIO(data)) as image:
+        assert np.array_equal(images.decode(data), np.asarray(image.convert("RGB")))
+
+
+def test_every_odd_but_good_picture_is_read_upright_and_its_header_says_so():
+    for name, data in badfiles.odd_but_good().items():
+        decoded = images.decode(data)
+        assert decoded.dtype == np.uint8 and decoded.flags.writeable, name
+        assert decoded.shape == (*badfiles.SIZE, 3), name
+        assert images.read_size(data) == badfiles.SIZE, name
+        assert images.decode_gray(data).shape == badfiles.SIZE, name
+        assert np.array_equal(decoded, images.decode(data)), name
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_sets_upright_whichever_of_the_eight_ways(format, orientation):
+    data = file(PHOTO, format, exif=exif(orientation))
+    stored = Image.open(BytesIO(file(PHOTO, format)))
+    stored.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    assert np.array_equal(images.decode(data), upright)
+    assert images.read_size(data) == upright.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_does_not_exist_leaves_the_picture_as_stored(orientation):
+    assert np.array_equal(images.decode(file(PHOTO, "PNG", exif=exif(orientation))), RGB)
+
+
+def test_a_broken_exif_block_does_not_cost_the_picture():
+    data = file(PHOTO, "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
+    assert images.read_size(data) == images.decode(data).shape[:2] == badfiles.SIZE
+
+
+def test_an_orientation_behind_the_pixels_of_a_png_counts_for_decoding_and_for_the_header():
+    data = file(PHOTO, "PNG")
+    block = exif(6).tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    late = data[:-12] + chunk + data[-12:]
+    assert images.read_size(late) == images.decode(late).shape[:2] == badfiles.SIZE[::-1]
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG2000"])
+def test_sixteen_bit_gray_is_scaled_not_clipped(format):
+    decoded = images.decode_gray(file(Image.fromarray(DEEP), format))
+    assert np.abs(decoded - DEEP / 257.0).max() <= 0.5 + 1e-9
+    assert np.array_equal(images.decode(file(Image.fromarray(DEEP), format)), np.repeat(decoded[..., None], 3, axis=2))
+
+
+def test_sixteen_bit_portable_maps_are_scaled_too():
+    data = b"P5 %d %d 65535\n" % DEEP.shape[::-1] + DEEP.astype(">u2").tobytes()
+    assert np.abs(images.decode_gray(data) - DEEP / 257.0).max() <= 0.5 + 1e-9
+
+
+def test_sixteen_bit_color_loses_its_low_byte():
+    rows = (np.arange(24 * 3, dtype=np.uint32) * 900).astype(">u2").reshape(4, 6, 3)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 6, 4, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    assert np.abs(images.decode(data).astype(float) - rows / 257.0).max() <= 1.0
+
+
+def test_twelve_bit_gray_is_scaled_by_its_own_white():
+    values = np.linspace(0, 4095, 24 * 32).reshape(24, 32).astype(np.uint16)
+    assert np.abs(images.decode_gray(tiff(values, 12, 1)) - values / 4095 * 255).max() <= 0.5 + 1e-9
+
+
+def test_sixteen_bit_gray_whose_zero_is_white_is_turned_round():
+    assert np.abs(images.decode_gray(tiff(DEEP, 16, 0)) - (255 - DEEP / 257.0)).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_numbers_without_a_white_are_refused(mode):
+    with pytest.raises(ImageError, match="say nothing of white"):
+        images.decode(file(PHOTO.convert("L").convert(mode), "TIFF"))
+
+
+def test_one_bit_gray_and_palette_pictures_become_color():
+    assert np.array_equal(images.decode(file(PHOTO.convert("L"), "PNG")), np.repeat(GRAY[..., None], 3, axis=2))
+    bits = PHOTO.convert("1")
+    assert np.array_equal(images.decode_gray(file(bits, "PNG")), np.asarray(bits.convert("L")))
+    palette = PHOTO.quantize(16)
+    assert np.array_equal(images.decode(file(palette, "PNG")), np.asarray(palette.convert("RGB")))
+
+
+def test_cmyk_as_adobe_inverts_it_is_not_a_negative():
+    decoded = images.decode(file(PHOTO.convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(decoded.astype(float) - RGB).mean() < 12
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_is_white_in_a_picture_and_black_in_a_map(mode):
+    image = PHOTO.convert(mode)
+    alpha = np.zeros(badfiles.SIZE, np.uint8)
+    alpha[:18] = 255
+    image.putalpha(Image.fromarray(alpha))
+    decoded, gray = images.decode(file(image, "PNG")), images.decode_gray(file(image, "PNG"))
+    opaque = np.asarray(PHOTO.convert(mode).convert("RGB"))
+    assert np.array_equal(decoded[:18], opaque[:18]) and (decoded[18:] == 255).all()
+    assert np.array_equal(gray[:18], opaque[:18].max(axis=-1)) and (gray[18:] == 0).all()
+
+
+def test_a_transparent_color_of_a_palette_is_white():
+    palette = PHOTO.quantize(4)
+    decoded = images.decode(file(palette, "PNG", transparency=2))
+    see_through = np.asarray(palette) == 2
+    assert (decoded[see_through] == 255).all()
+    assert np.array_equal(decoded[~see_through], np.asarray(palette.convert("RGB"))[~see_through])
+
+
+@pytest.mark.parametrize(("format", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("GIF", {})])
+def test_the_first_of_several_frames_is_taken(format, options):
+    data = file(PHOTO, format, save_all=True, append_images=[badfiles.photograph(2)], **options)
+    assert np.array_equal(images.decode(data), images.decode(file(PHOTO, format, **options)))
+
+
+def cut(data: bytes, share: float, zeros: bool) -> bytes:
+    end = int(len(data) * share)
+    return data[:end] + bytes(len(data) - end) * zeros
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+@pytest.mark.parametrize(("format", "options"), [*COMPRESSED, ("BMP", {}), ("TIFF", {}), ("PPM", {})])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_a_picture_cut_short_is_refused_never_half_shown(format, options, share):
+    with pytest.raises(ImageError):
+        images.decode(cut(file(badfiles.photograph(3, (180, 240)), format, **options), share, zeros=False))
+
+
+@pytest.mark.parametrize(("format", "options"), COMPRESSED)
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_a_download_whose_rest_is_zeros_is_refused_in_compressed_formats(format, options, share):
+    with pytest.raises(ImageError):
+        images.decode(cut(file(badfiles.photograph(3, (180, 240)), format, **options), share, zeros=True))
+
+
+def test_a_thumbnail_inside_does_not_pass_for_the_end_of_a_jpeg():
+    block = exif(1)
+    data = file(PHOTO, "JPEG", exif=block.tobytes() + file(badfiles.photograph(1, (8, 8)), "JPEG"))
+    assert data.count(b"\xff\xd9") == 2
+    images.decode(data)
+    with pytest.raises(ImageError, match="truncated"):
+        images.decode(cut(data, 0.8, zeros=True))
+
+
+def test_bytes_behind_the_end_of_a_picture_do_no_harm():
+    for format in ("JPEG", "PNG", "GIF"):
+        data = file(PHOTO, format)
+        assert np.array_equal(images.decode(data + b"\0" * 40 + b"trailer"), images.decode(data))
+
+
+def test_what_is_no_picture_is_refused_with_a_sentence():
+    for name, (data, fate) in badfiles.not_pictures().items():
+        if name != "pixel.png":
+            with pytest.raises(ImageError, match=fate.reason) as refusal:
+                images.decode(data)
+            assert "\n" not in str(refusal.value), name
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM"]), st.data())
+def test_damage_is_a_bad_image_or_a_picture_but_nothing_else(format, data):
+    content = bytearray(file(PHOTO, format))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    for read in (images.read_size, images.decode, images.decode_mask):
+        try:
+            read(bytes(content))
+        except ImageError as error:
+            assert str(error)
+
+
+def test_a_bomb_is_refused_and_a_merely_large_picture_is_not(monkeypatch):
+    with pytest.raises(ImageError, match="decompression bomb"):
+        images.read_size(badfiles.bomb())
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pytest sets the module's own filter aside
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RGB.shape[0] * RGB.shape[1] - 1)
+    assert np.array_equal(images.decode(file(PHOTO, "PNG")), RGB)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RGB.shape[0] * RGB.shape[1] // 3)
+    with pytest.raises(ImageError, match="decompression bomb"):
+        images.decode(file(PHOTO, "PNG"))
+
+
+def test_the_header_is_enough_for_the_size(tmp_path):
+    data = file(badfiles.photograph(3, (180, 240)), "JPEG")
+    assert images.read_size(data[: len(data) // 2]) == (180, 240)
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert images.read_size(tmp_path / "a.jpg") == images.read_size(str(tmp_path / "a.jpg")) == (180, 240)
+    with pytest.raises(ImageError, match="cannot be read: No such file"):
+        images.read_size(tmp_path / "b.jpg")
+    with pytest.raises(ImageError, match="cannot be read: Is a directory"):
+        images.read_size(tmp_path)
+
+
+class TestMasks:
+    object = np.zeros(badfiles.SIZE, np.uint8)
+    object[9:-9, 12:-12] = 1
+    expected = object * 255
+
+    @pytest.mark.parametrize("value", [1, 15, 128, 255])
+    def test_the_only_value_of_a_mask_is_object(self, value):
+        assert np.array_equal(images.decode_mask(file(Image.fromarray(self.object * value), "PNG")), self.expected)
+
+    def test_a_red_object_is_as_much_object_as_a_white_one(self):
+        red = self.object[..., None] * np.array([180, 0, 0], np.uint8)
+        assert np.array_equal(images.decode_mask(file(Image.fromarray(red), "PNG")), self.expected)
+
+    def test_in_a_palette_of_classes_all_but_black_is_object(self):
+        classes = Image.fromarray((self.object + (np.arange(48) > 24) * self.object).astype(np.uint8))
+        classes.putpalette([0, 0, 0, 128, 0, 0, 0, 40, 0] + [0] * 759)
+        assert np.array_equal(images.decode_mask(file(classes, "PNG")), self.expected)
+
+    def test_soft_edges_stay_soft(self):
+        soft = np.asarray(Image.fromarray(self.expected).resize((24, 18), Image.Resampling.BILINEAR))
+        assert np.array_equal(images.decode_mask(file(Image.fromarray(soft), "PNG")), soft)
+
+    def test_one_bit_empty_and_full_masks_stay_what_they_are(self):
+        bits = Image.fromarray(self.expected).convert("1")
+        assert np.array_equal(images.decode_mask(file(bits, "PNG")), self.expected)
+        for value in (0, 255):
+            whole = np.full(badfiles.SIZE, value, np.uint8)
+            assert np.array_equal(images.decode_mask(file(Image.fromarray(whole), "PNG")), whole)
+
+    def test_an_object_on_transparent_ground_is_object(self):
+        cutout = np.dstack([np.full((*badfiles.SIZE, 3), 255, np.uint8), self.expected])
+        assert np.array_equal(images.decode_mask(file(Image.fromarray(cutout), "PNG")), self.expected)
+
+
+def test_resizing_is_bilinear_and_antialiased():
+    small = images.resize(RGB, (12, 16))
+    assert small.shape == (12, 16, 3) and small.dtype == np.uint8
+    assert np.array_equal(small, np.asarray(PHOTO.resize((16, 12), Image.Resampling.BILINEAR)))
+    lines = np.zeros((64, 64), np.uint8)
+    lines[:, ::2] = 255
+    assert abs(images.resize(lines, (16, 16)).astype(int) - 127)[:, 1:-1].max() <= 2
+    assert images.resize(GRAY, GRAY.shape) is GRAY
+
+
+@pytest.mark.parametrize("array", [RGB, GRAY], ids=["color", "gray"])
+def test_encoding_loses_nothing_and_gives_the_same_bytes_each_time(array):
+    data = images.encode(array)
+    assert data == images.encode(array.copy())
+    read = images.decode if array.ndim == 3 else images.decode_gray
+    assert np.array_equal(read(data), array)
+
+
+def test_network_input_has_imagenets_mean_and_deviation():
+    batch = np.stack([RGB, RGB[::-1]])
+    tensor = images.normalize(batch)
+    assert tensor.shape == (2, 3, *badfiles.SIZE) and tensor.dtype == torch.float32 and tensor.is_contiguous()
+    expected = (RGB[5, 7] / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    assert np.allclose(tensor[0, :, 5, 7], expected, atol=1e-6)
+
+
+def test_maps_go_to_the_unit_interval_and_back_without_loss():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    tensor = images.scale_maps(levels)
+    assert tensor.shape == (1, 1, 16, 16) and tensor.min() == 0 and tensor.max() == 1
+    assert np.array_equal(images.quantize(tensor[0, 0]), levels[0])
+    assert images.quantize(np.array([[-0.1, 0.4999 / 255, 0.51 / 255, 1.1]])).tolist() == [[0, 0, 1, 255]]
