@@ -93,7 +93,7 @@ def test_a_group_of_one_gets_a_map(made):
 
 
 def test_two_passes_over_a_cut_group_equal_one(samples, model, made, tmp_path):
-    rows = make(samples, model, tmp_path, shard=4)
+    rows = make(samples, model, tmp_path, shard_size=4)
     assert len(tables.load_manifest(tmp_path / "maps")["shards"]) > len(tables.load_manifest(made)["shards"])
     assert closest(rows, tables.read_table(made).to_pylist()) <= 1
     assert not (tmp_path / "work").exists()
@@ -107,12 +107,12 @@ def test_a_sample_of_a_large_group_is_spread_evenly_over_it(samples):
 
 
 def test_the_number_of_actors_changes_no_byte(samples, model, made, tmp_path):
-    make(samples, model, tmp_path, actors=3)
+    make(samples, model, tmp_path, num_actors=3)
     assert photographs.files(tmp_path / "maps") == photographs.files(made)
 
 
 def test_the_batch_changes_nothing_beyond_rounding(samples, model, made, tmp_path):
-    assert closest(make(samples, model, tmp_path, batch=64), tables.read_table(made).to_pylist()) <= 1
+    assert closest(make(samples, model, tmp_path, batch_size=64), tables.read_table(made).to_pylist()) <= 1
 
 
 def test_small_groups_share_a_pass_and_keep_their_own_answers(samples, model, made):
@@ -123,7 +123,7 @@ def test_small_groups_share_a_pass_and_keep_their_own_answers(samples, model, ma
 
 
 def test_a_cut_group_is_predicted_in_batches_that_know_nothing_of_each_other(samples, model, made, tmp_path):
-    rows = make(samples, model, tmp_path, cut=4)
+    rows = make(samples, model, tmp_path, subgroup_size=4)
     network, inputs = checkpoint.load(model), tables.read_table(samples).to_pylist()
     last = [place for place, row in enumerate(inputs) if row["group"] == "chair"][8:12]
     with torch.no_grad():
@@ -140,8 +140,8 @@ def test_a_cut_group_is_predicted_in_batches_that_know_nothing_of_each_other(sam
 
 def test_batches_of_a_cut_group_may_be_larger_than_a_shard(samples, model, made, tmp_path):
     assert name_subgroups(["a", "a", "a", "b"], 2) == ["a/0", "a/0", "a/1", "b/0"]
-    whole = make(samples, model, tmp_path / "whole", cut=9)
-    assert closest(make(samples, model, tmp_path / "pieces", cut=9, shard=4), whole) <= 1
+    whole = make(samples, model, tmp_path / "whole", subgroup_size=9)
+    assert closest(make(samples, model, tmp_path / "pieces", subgroup_size=9, shard_size=4), whole) <= 1
 
 
 def test_a_second_run_predicts_nothing(samples, model, made, capsys):
