@@ -18,7 +18,7 @@ from pipeline.runtime import files, params
 from tests.helpers import benchmark, photographs
 
 SIZES = {"apple": 4, "bear": 1, "chair": 6, "door": 3}
-KNOBS = EvaluateConfig(resamples=50, num_panels=1)
+CONFIG = EvaluateConfig(resamples=50, num_panels=1)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def trained(small, tmp_path):
 
 
 def scored(inputs, **changed):
-    return score_dataset(inputs, KNOBS.model_copy(update=changed))
+    return score_dataset(inputs, CONFIG.model_copy(update=changed))
 
 
 def by_hand(inputs, size):
@@ -68,7 +68,7 @@ def test_the_scores_are_those_of_the_maps_at_both_sizes(small):
 
 
 def test_the_scores_do_not_depend_on_how_the_work_was_cut(small, ray_session):
-    whole, cut = scored(small).scores(), scored(small, shard=3).scores()
+    whole, cut = scored(small).scores(), scored(small, shard_size=3).scores()
     assert whole.keys() == cut.keys()
     for row, found in whole.items():
         assert np.array_equal(found.numbers, cut[row].numbers)
@@ -77,7 +77,7 @@ def test_the_scores_do_not_depend_on_how_the_work_was_cut(small, ray_session):
 
 def test_every_file_is_written_twice_the_same(small, tmp_path):
     for name in ("first", "second"):
-        evaluate_dataset(small, tmp_path / name, KNOBS)
+        evaluate_dataset(small, tmp_path / name, CONFIG)
     first = photographs.files(tmp_path / "first")
     assert photographs.files(tmp_path / "second") == first
     expected = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
@@ -86,7 +86,7 @@ def test_every_file_is_written_twice_the_same(small, tmp_path):
 
 
 def test_metrics_hold_icnet_and_its_sisms_side_by_side(small, tmp_path):
-    evaluate_dataset(small, tmp_path / "out", KNOBS)
+    evaluate_dataset(small, tmp_path / "out", CONFIG)
     for name in ("metrics.json", "original.json"):
         content = json.loads((tmp_path / "out" / name).read_text())
         assert content["images"] == sum(SIZES.values()) and content["absent"] == 0
@@ -110,7 +110,7 @@ def test_sums_come_back_as_they_were_written(small, tmp_path):
 def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(trained, tmp_path):
     inputs, run = trained
     for _ in range(2):
-        evaluate_dataset(inputs, tmp_path / "out", KNOBS)
+        evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     client = tracking.get_client(run.server)
     found = client.get_run(run.id)
     for name, prefix in (("metrics.json", "small"), ("original.json", "small/original")):
@@ -130,7 +130,7 @@ def test_maps_of_cut_groups_are_a_row_of_their_own_and_not_the_models_scores(tra
     inputs = replace(inputs, maps=shutil.copytree(inputs.maps, tmp_path / "cut" / "small"))
     receipt = json.loads((inputs.maps / "receipt.json").read_text())
     files.write_json(inputs.maps / "receipt.json", {**receipt, "cut": 5})
-    evaluate_dataset(inputs, tmp_path / "out", KNOBS)
+    evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     assert "small/max_f" not in tracking.get_client(run.server).get_run(run.id).data.metrics
     row = tracking.open_method_run(f"ICNet {run.id}, groups cut by 5")
     assert "small/max_f" in tracking.get_client(run.server).get_run(row.id).data.metrics
@@ -138,7 +138,7 @@ def test_maps_of_cut_groups_are_a_row_of_their_own_and_not_the_models_scores(tra
 
 def test_a_model_from_elsewhere_is_evaluated_into_a_run_that_stands_in(small, tmp_path):
     inputs = replace(small, model=benchmark.model(tmp_path / "model", run_id="a" * 32))
-    evaluate_dataset(inputs, tmp_path / "out", KNOBS)
+    evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     found = tracking.get_client(tracking.find_server()).get_run(tracking.reopen_run("a" * 32).id)
     assert found.data.tags[tracking.RESTORED] == "a" * 32 and "small/max_f" in found.data.metrics
 
@@ -148,7 +148,7 @@ def test_any_folder_of_maps_is_a_row(small, tmp_path, capsys):
     (tmp_path / "maps" / "small" / "apple" / "0000.png").unlink()
     shutil.copy(tmp_path / "maps" / "small" / "bear" / "0000.png", tmp_path / "maps" / "small" / "bear" / "dog.png")
     methods = {"perfect": "maps/{dataset}", "lost": "nowhere/{dataset}"}
-    evaluate_dataset(small, tmp_path / "out", KNOBS.model_copy(update={"methods": methods}))
+    evaluate_dataset(small, tmp_path / "out", CONFIG.model_copy(update={"methods": methods}))
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["perfect"]["mae"] < 0.01 and "lost" not in content
     absent = pd.read_csv(tmp_path / "out" / "absent.csv", dtype=str, keep_default_na=False)
@@ -184,7 +184,7 @@ def test_images_that_cannot_be_scored_are_named(tmp_path):
 
 def test_a_collection_without_masks_is_predicted_not_scored(tmp_path, capsys):
     inputs = benchmark.write(tmp_path / "plain", {"apple": 2, "bear": 3}, labelled=False)
-    evaluate_dataset(inputs, tmp_path / "out", KNOBS)
+    evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     assert "predicted, not scored" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == {"images": 0, "absent": 0}
     assert list(pd.read_csv(tmp_path / "out" / "curves.csv").columns)[:2] == ["method", "threshold"]
@@ -204,7 +204,7 @@ def test_void_pixels_are_left_out_at_both_sizes(tmp_path):
 
 
 def test_the_main_reads_its_section(small, tmp_path):
-    (tmp_path / "params.yaml").write_text("evaluate: {resamples: 10, panels: 0}\n")
+    (tmp_path / "params.yaml").write_text("evaluate: {resamples: 10, num_panels: 0}\n")
     main(small.index, small.samples, small.maps, small.model, tmp_path / "out", "named")
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 14
     assert [file.name for file in (tmp_path / "out" / "panels").iterdir()] == ["overview.png"]

@@ -162,7 +162,7 @@ def test_a_server_takes_the_place_of_the_files(tmp_path, monkeypatch):
             except OSError:
                 time.sleep(0.5)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-        with tracking.start_run("far", {"train": {"rate": 0.1}}) as run:
+        with tracking.start_run("far", {"train": {"lr": 0.1}}) as run:
             for value in (0, 255):
                 run.image(np.full((4, 4, 3), value, np.uint8), "demo/sheet")
                 run.table(pd.DataFrame({"max_f": [value]}), "demo/groups.json")
