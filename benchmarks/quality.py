@@ -1,7 +1,7 @@
 """Quality on real photographs: the recipe of a preset in plain torch, in one process, without Ray and MLflow.
 
     python -m benchmarks.quality data/samples/pascal_coseg vgg16.pth out --preset presets/pascal_coseg.yaml
-    python -m benchmarks.quality ... -S epochs=8 -S rate=1e-3 --config features=nf
+    python -m benchmarks.quality ... -S epochs=8 -S lr=1e-3 --network features=nf
 
 It splits, shuffles and augments as stage train does, so that it learns the same model on a machine that has nothing
 but torch. `out/model.safetensors` holds the averaged weights of the last epoch; killed, it goes on from its last one.
@@ -37,30 +37,30 @@ def main(
     out: Path,
     preset: Annotated[Path, typer.Option()] = Path("presets/pascal_coseg.yaml"),
     change: Annotated[list[str], typer.Option("-S", help="KEY=VALUE of the preset's section train")] = [],  # noqa: B006
-    config: Annotated[list[str], typer.Option(help="KEY=VALUE of icnet.config.Config")] = [],  # noqa: B006
+    network: Annotated[list[str], typer.Option(help="KEY=VALUE of icnet.config.Config")] = [],  # noqa: B006
 ) -> None:
     """Train on a samples table and print the loss on its validation groups, epoch by epoch, beside the SISMs'."""
     sections = yaml.safe_load(preset.read_text())
     config = PAPERS | sections["train"] | _values(change)
-    made = {key: value for key, value in sections["model"].items() if key != "weights"} | _values(config)
+    made = {key: value for key, value in sections["model"].items() if key != "weights"} | _values(network)
     torch.manual_seed(config["seed"])
-    network = ICNet(Config(**made))
-    pretrained.load_vgg16(network, weights)
+    model = ICNet(Config(**made))
+    pretrained.load_vgg16(model, weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device, memory_format=torch.channels_last)
+    model.to(device, memory_format=torch.channels_last)
     for part in config.get("freeze", []):
-        network.part(part).requires_grad_(False)
+        model.part(part).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)
     table = write_memory_map(samples, out / "samples.arrow")
     split = split_groups(table, config["validation"], config["seed"])
-    if network.config.init == "whitened":
+    if model.config.init == "whitened":
         initialization.whiten_compression(
-            network, load_examples(table, split).to(device), initialization.PRETRAINED_POWER
+            model, load_examples(table, split).to(device), initialization.PRETRAINED_POWER
         )
     pin = device.type == "cuda"
-    changes = Augmentation(**{name: config.get(name, 0.0) for name in ("flip", "crop", "color", "disturb")})
+    changes = Augmentation(**{name: config.get(name, 0.0) for name in ("flip", "crop", "color_jitter", "sism_noise")})
     fit(
-        network,
+        model,
         split,
         BatchLoader(table, config["seed"], changes, pin),
         BatchLoader(table, config["seed"]),
@@ -82,12 +82,13 @@ def fit(
         for batch in parallel.prefetch(lambda seat: loader.seat(seat, epoch), seats, 8 if loader.pin else 1):
             yield [batch.to(trained.device)]
 
-    named = {name: config.get(name) for name in ("rate", "backbone_rate")}
+    named = {name: config.get(name) for name in ("lr", "backbone_lr")}
     kind, decay = config.get("optimizer", "adam"), config.get("weight_decay", 1e-4)
     optimizer = training.make_optimizer(network, kind, weight_decay=decay, **named)
     steps = config["epochs"] * len(plan(0))
     rates = training.make_schedule(optimizer, config.get("schedule", "constant"), steps, config.get("warmup", 0.0))
-    trained = Training(network, optimizer, rates, None, config["precision"], config.get("clip"), config.get("ema"))
+    clip, ema_decay = config.get("grad_clip_norm"), config.get("ema_decay")
+    trained = Training(network, optimizer, rates, None, config["precision"], clip, ema_decay)
     if (out / training.STATE_FILE).is_file():
         trained.load(out)
     held = sum(map(len, split.validation.values()))

@@ -106,8 +106,7 @@ def speed(
             need = {"num_gpus": 1} if cluster.count_gpus() else {"num_cpus": 1}
             work = ray.remote(**need, max_calls=1)(bare)
             for number in range(rounds):
-                config = Config(size=size, width=width, init="he")
-                alone = ray.get(work.remote(config, config, 15.0))
+                alone = ray.get(work.remote(Config(size=size, width=width, init="he"), config, 15.0))
                 target, began = Path(folder, f"model-{number}"), time.perf_counter()
                 train_model(samples, target, config, network)
                 total = time.perf_counter() - began

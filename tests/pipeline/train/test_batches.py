@@ -186,7 +186,7 @@ def test_a_crop_cuts_image_and_maps_at_the_same_place_and_keeps_their_size():
 def test_colors_change_the_image_alone_and_by_no_more_than_they_may():
     image, sism = np.full((8, 8, 3), 100, np.uint8), np.full((8, 8), 100, np.uint8)
     for seed in range(10):
-        changed, *maps = Augmentation(color=0.2)(np.random.default_rng(seed), [image, sism, sism])
+        changed, *maps = Augmentation(color_jitter=0.2)(np.random.default_rng(seed), [image, sism, sism])
         assert 79 <= changed.min() <= changed.max() <= 120
         assert all(np.array_equal(one, sism) for one in maps)
 
@@ -220,7 +220,7 @@ def test_an_item_that_cannot_be_loaded_is_an_error_where_it_is_used():
 
 def test_disturbed_sisms_leave_images_and_masks_alone_and_come_again_with_their_seed(samples):
     rows, plain = (0, 1, 2), BatchLoader(samples, 0)
-    disturbing, whole, changed = BatchLoader(samples, 0, Augmentation(disturb=0.5)), plain(rows), 0
+    disturbing, whole, changed = BatchLoader(samples, 0, Augmentation(sism_noise=0.5)), plain(rows), 0
     for epoch in range(20):
         batch = disturbing.seat(BatchSlot(rows, 1.0, 0), epoch)
         assert torch.equal(batch.sisms, disturbing.seat(BatchSlot(rows, 1.0, 0), epoch).sisms)

@@ -33,7 +33,7 @@ from pipeline.train.worker import Worker
 from tests.helpers.logged import curve
 
 SIDE = 32
-KNOBS = {"dataset": "toys", "epochs": 2, "batch_size": 4, "rate": 1e-3, "gpus": False, "validation": ["hexagon"]}
+KNOBS = {"dataset": "toys", "epochs": 2, "batch_size": 4, "lr": 1e-3, "use_gpu": False, "validation": ["hexagon"]}
 NETWORK = {"size": SIDE, "width": 0.05, "init": "he"}
 
 
@@ -79,7 +79,7 @@ def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_p
 
     run = mlflow_here.get_run(facts["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["train.rate"] == "0.001"
+    assert run.data.params["train.lr"] == "0.001"
     assert run.data.params["model.size"] == str(SIDE)
     assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"toys"}
     steps = curve(mlflow_here, facts["run_id"], "train/step_loss")
@@ -146,8 +146,10 @@ def test_two_ranks_give_the_gradient_of_two_accumulated_batches(samples, tmp_pat
 def test_a_training_has_another_name_when_its_model_may_differ(samples):
     config, network = TrainConfig(**KNOBS), ModelConfig(**NETWORK)
     name = fingerprint_training(samples, config, network)
-    assert name == fingerprint_training(samples, config.model_copy(update={"loaders": 3, "retries": 0}), network)
-    assert name != fingerprint_training(samples, config.model_copy(update={"rate": 2e-3}), network)
+    assert name == fingerprint_training(
+        samples, config.model_copy(update={"prefetch_threads": 3, "max_failures": 0}), network
+    )
+    assert name != fingerprint_training(samples, config.model_copy(update={"lr": 2e-3}), network)
     assert name != fingerprint_training(samples, config, ModelConfig(**NETWORK | {"width": 0.1}))
 
 
@@ -171,7 +173,7 @@ def test_params_that_make_no_sense_are_refused_by_name():
 
 
 def test_a_training_that_breaks_off_says_why_and_marks_its_run(samples, tmp_path, ray_session, mlflow_here):
-    config = TrainConfig(**KNOBS | {"rate": 1e30, "retries": 0})
+    config = TrainConfig(**KNOBS | {"lr": 1e30, "max_failures": 0})
     with pytest.raises(TrainError, match=r"broke off \(.*loss is not finite any more in epoch"):
         train_model(samples, tmp_path / "model", config, ModelConfig(**NETWORK))
     (known,) = (tmp_path / "work" / "train").glob("*/mlflow.json")
@@ -185,8 +187,12 @@ class Stage:
 
     def __init__(self, folder, samples, init="whitened", **changes):
         self.folder, self.samples = folder, samples
-        config = KNOBS | {"epochs": 8, "workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema": 0.9} | changes
-        config |= {"crop": 0.2, "color": 0.2, "disturb": 0.5}
+        config = (
+            KNOBS
+            | {"epochs": 8, "num_workers": 2, "checkpoint_steps": 2, "schedule": "cosine", "ema_decay": 0.9}
+            | changes
+        )
+        config |= {"crop": 0.2, "color_jitter": 0.2, "sism_noise": 0.5}
         network = NETWORK | {"init": init}
         (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": config, "model": network}))
         uri = f"sqlite:///{self.folder / 'mlflow.db'}"
@@ -212,7 +218,7 @@ class Stage:
         assert self.client.get_run(facts["run_id"]).info.status == "FINISHED"
         steps = curve(self.client, facts["run_id"], "train/step_loss")
         weights = checkpoint.load(self.folder / "data" / "model" / "model.safetensors").state_dict()
-        exact = ["epoch", "train_loss", "rate", *(name for name in history if name.startswith("val_"))]
+        exact = ["epoch", "train_loss", "lr", *(name for name in history if name.startswith("val_"))]
         return history[exact], steps, weights
 
 
@@ -230,7 +236,7 @@ def test_a_compiled_training_learns_the_same_but_for_rounding(samples, tmp_path)
     for compiled in (False, True):
         folder = tmp_path / f"compiled-{compiled}"
         folder.mkdir()
-        process = (stage := Stage(folder, samples, "he", epochs=2, workers=1, compile=compiled)).start()
+        process = (stage := Stage(folder, samples, "he", epochs=2, num_workers=1, compile=compiled)).start()
         process.communicate(timeout=1000)
         assert process.returncode == 0
         histories.append(stage.results()[0])
