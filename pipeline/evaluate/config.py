@@ -1,6 +1,6 @@
 """Parameters of stage evaluate."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -13,6 +13,11 @@ class EvaluateConfig(params.Section):
     """How maps are scored. `shard`: images a task; `resamples`, `confidence`, `seed`: intervals by bootstrap over
     groups; `panels`: how many of the worst and of the best groups are drawn; `methods`: folders of others' maps by
     name, `{dataset}` in a path standing for the dataset's name."""
+
+    renamed: ClassVar[dict[str, str]] = {
+        "shard": "shard_size",
+        "panels": "num_panels",
+    }
 
     shard_size: int = Field(64, ge=1)
     resamples: int = Field(1000, ge=1)

@@ -1,5 +1,7 @@
 """Parameters of stage index."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from pipeline.runtime import params
@@ -7,6 +9,12 @@ from pipeline.runtime import params
 
 class IndexConfig(params.Section):
     """What is refused, and how many files are read at once."""
+
+    renamed: ClassVar[dict[str, str]] = {
+        "threads": "num_threads",
+        "megabytes": "max_megabytes",
+        "smallest": "min_side",
+    }
 
     strict: bool = False
     num_threads: int = Field(8, ge=1)

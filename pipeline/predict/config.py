@@ -1,6 +1,6 @@
 """Parameters of stage predict."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,14 @@ from pipeline.runtime import params
 class PredictConfig(params.Section):
     """How co-saliency maps are predicted. `shard`: images a shard; `batch`: images through the network at once; `cut`:
     Table 4's n_test, groups cut into batches of that many images that know nothing of each other (null: whole)."""
+
+    renamed: ClassVar[dict[str, str]] = {
+        "shard": "shard_size",
+        "batch": "batch_size",
+        "cut": "subgroup_size",
+        "actors": "num_actors",
+        "gpus": "gpus_per_actor",
+    }
 
     shard_size: int = Field(256, ge=1)
     batch_size: int = Field(8, ge=1)

@@ -1,15 +1,14 @@
 """params.yaml, typed: the only reader of that file."""
 
 import re
+import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 PARAMS_FILE = Path("params.yaml")
-
-DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,9 +24,16 @@ class ParamsError(ValueError):
 
 
 class Section(BaseModel):
-    """A frozen section of params.yaml that refuses unknown keys and silent conversions."""
+    """A frozen section of params.yaml that refuses unknown keys and silent conversions.
+
+    `renamed`: old names of fields and the field that each is now. `renamed_values`: the same for the values of a field.
+    params.yaml may still use the old ones: they are accepted with a warning.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    renamed: ClassVar[dict[str, str]] = {}
+    renamed_values: ClassVar[dict[str, dict[str, str]]] = {}
 
 
 S = TypeVar("S")
@@ -44,11 +50,40 @@ def load_section(section: str, kind: type[S], file: Path = PARAMS_FILE) -> S:
 
 
 def parse_section(content: Any, section: str, kind: type[S], file: Path = PARAMS_FILE) -> S:
-    """`content` as `kind`; the error names each wrong field by its place in `file`."""
+    """`content` as `kind`, old names translated; the error names each wrong field by its place in `file`."""
+    if isinstance(content, dict) and isinstance(kind, type) and issubclass(kind, Section):
+        content = _translate_values(_translate_names(content, section, kind, file), section, kind, file)
     try:
         return TypeAdapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
         raise ParamsError("\n".join(_describe_errors(error, section, file))) from None
+
+
+def _translate_names(content: dict[str, Any], section: str, kind: type[Section], file: Path) -> dict[str, Any]:
+    """`content` with the new names of its fields. Raises ParamsError where the old and the new name are both there."""
+    content = dict(content)
+    for old, new in kind.renamed.items():
+        if old not in content or new not in kind.model_fields:
+            continue
+        if new in content:
+            raise ParamsError(f"{file}: `{section}.{old}` is the old name of `{section}.{new}`: keep only the new one")
+        _warn(f"{file}: `{section}.{old}` is now `{section}.{new}`: please rename it")
+        content[new] = content.pop(old)
+    return content
+
+
+def _translate_values(content: dict[str, Any], section: str, kind: type[Section], file: Path) -> dict[str, Any]:
+    content = dict(content)
+    for name, renamed in kind.renamed_values.items():
+        old = content.get(name)
+        if isinstance(old, str) and old in renamed:
+            _warn(f"{file}: `{section}.{name}: {old}` is now `{renamed[old]}`: please rename it")
+            content[name] = renamed[old]
+    return content
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
 
 def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:

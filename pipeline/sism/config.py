@@ -1,5 +1,7 @@
 """Parameters of stage sism."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from pipeline.runtime import params
@@ -7,6 +9,14 @@ from pipeline.runtime import params
 
 class SismConfig(params.Section):
     """How SISMs are made."""
+
+    renamed: ClassVar[dict[str, str]] = {
+        "batch": "batch_size",
+        "shard": "shard_size",
+        "megapixels": "shard_megapixels",
+        "actors": "num_actors",
+        "gpus": "gpus_per_actor",
+    }
 
     method: str = "gc"
     batch_size: int = Field(16, ge=1)

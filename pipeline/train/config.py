@@ -1,7 +1,7 @@
 """Parameters of stage train."""
 
 from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, create_model
 
@@ -17,6 +17,22 @@ Count = Annotated[int, Field(ge=1)]
 
 class TrainConfig(params.Section):
     """How the model is trained; the defaults are the paper's (section 4.1)."""
+
+    renamed: ClassVar[dict[str, str]] = {
+        "colour": "color_jitter",
+        "disturb": "sism_noise",
+        "optimiser": "optimizer",
+        "rate": "lr",
+        "backbone_rate": "backbone_lr",
+        "clip": "grad_clip_norm",
+        "accumulate": "grad_accum_steps",
+        "ema": "ema_decay",
+        "best": "best_metric",
+        "workers": "num_workers",
+        "gpus": "use_gpu",
+        "loaders": "prefetch_threads",
+        "retries": "max_failures",
+    }
 
     dataset: str = ""
     seed: int = Field(0, ge=0)
@@ -58,9 +74,20 @@ class TrainConfig(params.Section):
 MACHINERY = {"prefetch_threads", "panels_every", "checkpoint_every", "checkpoint_steps", "max_failures"}
 """Params that cannot change the model: a training that was stopped goes on when they change."""
 
+
+class _RenamedChoices(params.Section):
+    """Old names in section `model`."""
+
+    renamed: ClassVar[dict[str, str]] = {"summed": "cfm_sum"}
+    renamed_values: ClassVar[dict[str, dict[str, str]]] = {
+        "summed": {"normalised": "normalized"},
+        "cfm_sum": {"normalised": "normalized"},
+    }
+
+
 ModelConfig = create_model(
     "ModelConfig",
-    __base__=params.Section,
+    __base__=_RenamedChoices,
     __doc__="The network to train, and where its VGG-16 begins: null, torchvision, or a file of its weights.",
     weights=(str | None, None),
     **{field.name: (field.type, field.default) for field in fields(Config)},

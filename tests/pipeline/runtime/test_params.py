@@ -1,9 +1,24 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 
+from pipeline.evaluate.config import EvaluateConfig
+from pipeline.index.config import IndexConfig
+from pipeline.predict.config import PredictConfig
 from pipeline.runtime import params
+from pipeline.sism.config import SismConfig
+from pipeline.train.config import ModelConfig, TrainConfig
+
+DVC = Path(sys.executable).with_name("dvc")
 
 
-class Knobs(params.Section):
+class Speed(params.Section):
+    renamed: ClassVar[dict[str, str]] = {"pace": "rate"}
+    renamed_values: ClassVar[dict[str, dict[str, str]]] = {"name": {"grey": "gray"}}
+
     rate: float
     name: str = "x"
 
@@ -15,8 +30,8 @@ def write(folder, text):
 
 
 def test_a_section_is_read_with_its_defaults(tmp_path):
-    config = params.load_section("train", Knobs, write(tmp_path, "train: {rate: 0.5}"))
-    assert config == Knobs(rate=0.5, name="x")
+    config = params.load_section("train", Speed, write(tmp_path, "train: {rate: 0.5}"))
+    assert config == Speed(rate=0.5, name="x")
 
 
 def test_a_single_value_is_read_by_its_dotted_path(tmp_path):
@@ -25,7 +40,7 @@ def test_a_single_value_is_read_by_its_dotted_path(tmp_path):
 
 @pytest.mark.parametrize("text", ["1e-05", "1.0e-5", "0.1E-4", "1e-5"])
 def test_a_number_may_be_written_as_dvc_writes_it(tmp_path, text):
-    assert params.load_section("train", Knobs, write(tmp_path, f"train: {{rate: {text}, name: '1e-5'}}")) == Knobs(
+    assert params.load_section("train", Speed, write(tmp_path, f"train: {{rate: {text}, name: '1e-5'}}")) == Speed(
         rate=1e-5, name="1e-5"
     )
 
@@ -44,13 +59,13 @@ def test_a_number_may_be_written_as_dvc_writes_it(tmp_path, text):
 )
 def test_an_error_names_the_field_and_what_stands_there(tmp_path, text, sentence):
     with pytest.raises(params.ParamsError) as error:
-        params.load_section("train", Knobs, write(tmp_path, text))
+        params.load_section("train", Speed, write(tmp_path, text))
     assert sentence in str(error.value)
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(params.ParamsError, match="run from the repository's root"):
-        params.load_section("train", Knobs, tmp_path / "params.yaml")
+        params.load_section("train", Speed, tmp_path / "params.yaml")
 
 
 def test_an_empty_section_takes_every_default(tmp_path):
@@ -58,3 +73,54 @@ def test_an_empty_section_takes_every_default(tmp_path):
         seed: int = 3
 
     assert params.load_section("demo", Defaults, write(tmp_path, "demo:")).seed == 3
+
+
+def test_an_old_name_is_accepted_with_a_warning_that_gives_the_new_one(tmp_path, capsys):
+    config = params.load_section("train", Speed, write(tmp_path, "train: {pace: 0.5, name: grey}"))
+    assert config == Speed(rate=0.5, name="gray")
+    first, second = capsys.readouterr().err.splitlines()
+    assert "`train.pace` is now `train.rate`" in first and "`train.name: grey` is now `gray`" in second
+
+
+def test_the_new_name_gives_no_warning(tmp_path, capsys):
+    params.load_section("train", Speed, write(tmp_path, "train: {rate: 0.5, name: gray}"))
+    assert capsys.readouterr().err == ""
+
+
+def test_an_old_and_a_new_name_together_are_refused(tmp_path):
+    with pytest.raises(params.ParamsError, match=r"`train.pace` is the old name of `train.rate`: keep only the new"):
+        params.load_section("train", Speed, write(tmp_path, "train: {pace: 0.5, rate: 0.5}"))
+
+
+@pytest.mark.parametrize(
+    "kind", [TrainConfig, ModelConfig, SismConfig, PredictConfig, IndexConfig, EvaluateConfig], ids=lambda k: k.__name__
+)
+def test_every_renamed_field_has_a_field_under_its_new_name_only(kind):
+    renamed = {old: new for old, new in kind.renamed.items() if (old, new) != ("summed", "cfm_sum")}
+    assert kind.renamed
+    assert not set(renamed) & set(kind.model_fields)
+    assert set(renamed.values()) <= set(kind.model_fields)
+
+
+def test_an_experiment_that_sets_an_old_name_fails_or_uses_it(tmp_path):
+    """`dvc exp run -S train.rate=...` must never train with another learning rate than the one that was asked for."""
+    code = "from pipeline.runtime.params import load_section; from pipeline.train.config import TrainConfig\n"
+    code += "from pathlib import Path; Path('lr.txt').write_text(str(load_section('train', TrainConfig).lr))"
+    (tmp_path / "stage.py").write_text(code)
+    (tmp_path / "dvc.yaml").write_text(
+        f"stages: {{train: {{cmd: '{sys.executable} stage.py', params: [train], outs: [lr.txt]}}}}"
+    )
+    write(tmp_path, "train: {lr: 0.25, epochs: 3}\n")
+    for command in (
+        ["git", "init", "-q"],
+        [DVC, "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"],
+    ):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    for setting, sentence in (("train.rate=0.5", "rate"), ("+train.rate=0.5", "keep only the new one")):
+        made = subprocess.run([DVC, "exp", "run", "-S", setting], cwd=tmp_path, capture_output=True, text=True)
+        assert made.returncode != 0 and sentence in made.stderr
+    write(tmp_path, "train: {rate: 0.25, epochs: 3}\n")
+    subprocess.run([DVC, "exp", "run", "-S", "train.rate=0.5"], cwd=tmp_path, check=True)
+    assert (tmp_path / "lr.txt").read_text() == "0.5"
