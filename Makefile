@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: repro test test-slow test-cluster submit lint bench ui table-1 table-2 table-3 table-4
+.PHONY: repro test test-slow test-cluster submit lint bench ui preset docs table-1 table-2 table-3 table-4
 
 repro: .venv/installed
 	dvc repro
@@ -38,6 +38,14 @@ bench: .venv/installed data/demo
 
 data/demo: .venv/installed
 	dvc repro demo
+
+# Write a preset into params.yaml: make preset NAME=paper
+preset: .venv/installed
+	python -m pipeline.cli.preset "$$NAME"
+
+# The pages that are generated from the code: docs/params.md
+docs: .venv/installed
+	python -m pipeline.cli.params_page
 
 table-1 table-2 table-3 table-4: .venv/installed
 	cosal table $(@:table-%=%) $(ARGS)

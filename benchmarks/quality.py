@@ -1,6 +1,6 @@
 """Quality on real photographs: the recipe of a preset in plain torch, in one process, without Ray and MLflow.
 
-    python -m benchmarks.quality data/samples/pascal_coseg vgg16.pth out --preset presets/pascal_coseg.yaml
+    python -m benchmarks.quality data/samples/pascal_coseg vgg16.pth out --preset presets/pascal_vgg16.yaml
     python -m benchmarks.quality ... -S epochs=8 -S lr=1e-3 --network features=nf
 
 It splits, shuffles and augments as stage train does, so that it learns the same model on a machine that has nothing
@@ -35,7 +35,7 @@ def main(
     samples: Path,
     weights: Path,
     out: Path,
-    preset: Annotated[Path, typer.Option()] = Path("presets/pascal_coseg.yaml"),
+    preset: Annotated[Path, typer.Option()] = Path("presets/pascal_vgg16.yaml"),
     change: Annotated[list[str], typer.Option("-S", help="KEY=VALUE of the preset's section train")] = [],  # noqa: B006
     network: Annotated[list[str], typer.Option(help="KEY=VALUE of icnet.config.Config")] = [],  # noqa: B006
 ) -> None:

@@ -28,10 +28,10 @@ pytestmark = [
 EPOCHS = 40
 SETTINGS = {
     "demo": {"categories": 8, "images": 5, "unseen_images": 5},
-    "sism": {"shard": 2, "batch": 2},
+    "sism": {"shard_size": 2, "batch_size": 2},
     "model": {"size": 64, "width": 0.125},
-    "train": {"epochs": EPOCHS, "workers": 2, "batch_size": 5, "panels_every": EPOCHS},
-    "predict": {"shard": 5, "batch": 2},
+    "train": {"epochs": EPOCHS, "num_workers": 2, "batch_size": 5, "panels_every": EPOCHS},
+    "predict": {"shard_size": 5, "batch_size": 2},
 }
 STORAGE = f"s3://{objectstore.BUCKET}/runs"
 CLOCKS = ["images_per_s", "wait_share", "memory_gb", "seconds"]

@@ -48,7 +48,7 @@ def runs(server):
 
 
 def test_two_pipelines_log_and_register_at_the_same_time(server, root, tmp_path):
-    folders = [prepared(root, tmp_path / name, seed=seed, workers=1) for name, seed in (("left", 1), ("right", 2))]
+    folders = [prepared(root, tmp_path / name, seed=seed, num_workers=1) for name, seed in (("left", 1), ("right", 2))]
     both = [dvc(folder, server, "repro") for folder in folders]
     codes = [process.wait() for process in both]
     assert codes == [0, 0], "\n\n".join((folder / "log").read_text()[-3000:] for folder in folders)
@@ -83,7 +83,7 @@ def whole(server, count):
 
 
 def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
-    folder = prepared(root, tmp_path / "checkout", epochs=200, workers=1)
+    folder = prepared(root, tmp_path / "checkout", epochs=200, num_workers=1)
     training = dvc(folder, server, "repro", "train")
     until_epoch(3, server, training, folder)
     server.kill()
@@ -94,7 +94,7 @@ def test_a_training_outlives_its_tracking_server(server, root, tmp_path):
 
 
 def test_a_training_that_ends_without_its_tracking_server_is_only_logged_by_the_next_run(server, root, tmp_path):
-    folder = prepared(root, tmp_path / "checkout", epochs=20, workers=1)
+    folder = prepared(root, tmp_path / "checkout", epochs=20, num_workers=1)
     training = dvc(folder, server, "repro", "train", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
     until_epoch(3, server, training, folder)
     server.kill()
