@@ -9,7 +9,7 @@ import torch
 from icnet.sod import basnet, cpd, egnet, f3net, global_contrast, maps, network, ones, onnx, u2net
 from icnet.sod.base import Method, SodError, Spec
 
-__all__ = ["METHODS", "Key", "Method", "MissingMapError", "SodError", "absolute", "make", "uses_gpu"]
+__all__ = ["METHODS", "Key", "Method", "MissingMapError", "SodError", "make_method", "resolve_spec", "uses_gpu"]
 
 
 class Kind(NamedTuple):

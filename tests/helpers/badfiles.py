@@ -111,7 +111,7 @@ def not_pictures() -> dict[str, tuple[bytes, Fate]]:
         "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), Fate("index", "HEIC")),
         "zeros.jpg": (bytes(4096), Fate("index", "begins with zeros")),
         "bomb.png": (bomb(), Fate("index", "decompression bomb")),
-        "pixel.png": (file(photograph(6, (1, 1)), "PNG"), Fate("index", "smaller than index.smallest")),
+        "pixel.png": (file(photograph(6, (1, 1)), "PNG"), Fate("index", "smaller than index.min_side")),
         "half.jpg": (jpeg[:half], Fate("sism", "truncated")),
         "half_then_zeros.jpg": (jpeg[:half] + bytes(len(jpeg) - half), Fate("sism", "truncated")),
         "half.2.png": (png[: len(png) // 2], Fate("sism", "truncated")),

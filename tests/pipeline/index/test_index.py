@@ -108,7 +108,7 @@ def test_the_table_is_sorted_and_the_same_each_time_with_any_number_of_threads(z
     keys = [(row["group"], row["name"]) for row in tables.read_table(folder / "index").to_pylist()]
     assert keys == sorted(keys) and len(set(keys)) == len(keys) == len(rows)
     for threads in (1, 5):
-        make(folder / "collection", tmp_path / str(threads), {"threads": threads})
+        make(folder / "collection", tmp_path / str(threads), {"num_threads": threads})
         for file in ("shard-000000.parquet", "rejects.parquet", "receipt.json"):
             assert (tmp_path / str(threads) / file).read_bytes() == (folder / "index" / file).read_bytes()
 
@@ -152,11 +152,11 @@ def test_files_larger_or_pictures_smaller_than_the_params_say_are_refused(tmp_pa
     root = plain(tmp_path / "c", {"cat": 1})
     (root / "images" / "cat" / "huge.jpg").write_bytes(ENCODED + bytes(2 << 20))
     (root / "images" / "cat" / "small.jpg").write_bytes(badfiles.file(badfiles.photograph(0, (40, 20)), "JPEG"))
-    _, rejects = make(root, tmp_path / "out", {"megabytes": 1, "smallest": 30})
+    _, rejects = make(root, tmp_path / "out", {"max_megabytes": 1, "min_side": 30})
     reasons = {row["path"]: row["reason"] for row in rejects}
     assert reasons == {
-        "images/cat/huge.jpg": "is larger than index.megabytes allows: 2 MB",
-        "images/cat/small.jpg": "is smaller than index.smallest allows: 40 x 20 px",
+        "images/cat/huge.jpg": "is larger than index.max_megabytes allows: 2 MB",
+        "images/cat/small.jpg": "is smaller than index.min_side allows: 40 x 20 px",
     }
 
 
@@ -334,19 +334,21 @@ def test_unknown_layouts_and_wrong_types_are_named_by_their_place(tmp_path):
 
 def test_the_command_reads_params_and_tells_its_end_in_a_few_lines(tmp_path, root):
     plain(tmp_path / "photos", {"cat": 2, "dog": 1})
-    content = {"datasets": {"mine": {"root": "photos", "exclude": ["dog"]}}, "index": {"threads": 2}}
+    content = {"datasets": {"mine": {"root": "photos", "exclude": ["dog"]}}, "index": {"num_threads": 2}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "pipeline.index", "mine"]
+    command = [sys.executable, "-m", "pipeline.index", "mine", "out"]
     environment = {**os.environ, "PYTHONPATH": str(root)}
 
-    def run(*arguments):
-        return subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    def run():
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
-    done = run("photos", "out")
+    done = run()
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "index: 2 images in 1 group, 2 with a mask"
     assert tables.load_manifest(tmp_path / "out")["rows"] == 2
-    failed = run("nowhere", "out")
+    content["datasets"]["mine"]["root"] = "nowhere"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    failed = run()
     assert failed.returncode == 1 and "there is no folder nowhere: set datasets." in failed.stderr
     assert "Traceback" not in failed.stderr
 

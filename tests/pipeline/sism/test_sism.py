@@ -53,7 +53,7 @@ def test_every_image_becomes_a_sample_beside_its_sism(collection, made):
 
 
 def test_the_table_is_the_same_for_any_number_of_actors(collection, made, tmp_path):
-    make_samples(collection[1], tmp_path, KNOBS.model_copy(update={"actors": 3}), SIZE)
+    make_samples(collection[1], tmp_path, KNOBS.model_copy(update={"num_actors": 3}), SIZE)
     assert photographs.files(tmp_path) == photographs.files(made)
 
 
@@ -102,7 +102,7 @@ def test_another_method_or_size_remakes_every_shard(collection, made):
 def test_large_images_make_short_shards(collection):
     table = tables.read_table(collection[1])
     pixels = int(table["height"][0].as_py()) * int(table["width"][0].as_py())
-    shards = plan_samples(table, KNOBS.model_copy(update={"megapixels": 2.5 * pixels / 1e6}), SIZE, "gc")
+    shards = plan_samples(table, KNOBS.model_copy(update={"shard_megapixels": 2.5 * pixels / 1e6}), SIZE, "gc")
     assert max(map(len, shards)) == 2
     assert sum(map(len, shards)) == len(table)
 
@@ -145,7 +145,7 @@ def test_images_without_a_map_made_elsewhere_are_named(collection, ray_session, 
 
 def test_asking_for_gpus_that_are_not_there_is_an_error(collection, ray_session, tmp_path):
     with pytest.raises(RuntimeError, match="the cluster has 0 GPUs"):
-        make_samples(collection[1], tmp_path, KNOBS.model_copy(update={"gpus": 1.0}), SIZE)
+        make_samples(collection[1], tmp_path, KNOBS.model_copy(update={"gpus_per_actor": 1.0}), SIZE)
 
 
 def start(root, folder, actors=2):
