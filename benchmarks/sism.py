@@ -41,7 +41,7 @@ def repeat(root: Path, count: int, folder: Path) -> Path:
                 "height": height,
                 "width": width,
                 "bytes": file.stat().st_size,
-                "digest": str(number),
+                "image_digest": tables.digest_file(file.read_bytes()),
             }
         )
     tables.write_table(folder, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(root))

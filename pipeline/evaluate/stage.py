@@ -21,11 +21,13 @@ from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Results, Ro
 from pipeline.metrics.score import Key
 from pipeline.runtime import params, report
 
+DIGESTS = ("image_digest", "mask_digest", "void_digest")
+
 
 def score_dataset(inputs: Inputs, config: EvaluateConfig) -> Results:
     """Score every method on a dataset; what could not be scored is named in the results."""
     rows = [row for row in tables.read_table(inputs.index).to_pylist() if row["mask"] is not None]
-    edition = tables.fingerprint([(row["group"], row["name"], row["digest"]) for row in rows])
+    edition = tables.fingerprint([[row["group"], row["name"], *map(row.get, DIGESTS)] for row in rows])
     found = Results(inputs.dataset, edition, tables.load_manifest(inputs.samples)["size"])
     known = {key_of(row) for row in tables.read_table(inputs.samples, ["group", "name"]).to_pylist()}
     others = _find_other_maps(found, config.methods, [key_of(row) for row in rows])

@@ -1,6 +1,5 @@
 """Check the files of a collection: size, header, digest."""
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from icnet import images
+from pipeline import tables
 from pipeline.index.config import IndexConfig
 from pipeline.index.walk import Entry, make_reject
 
@@ -33,30 +33,27 @@ class FileCheck:
         return [self._check(entry) for entry in entries]
 
     def _check(self, entry: Entry) -> dict:
-        digest = hashlib.blake2b(digest_size=16)
         row = {"group": entry.group, "name": entry.name, "image": entry.image, "mask": entry.mask, "void": entry.void}
         try:
-            (row["height"], row["width"]), row["bytes"] = self._read(entry.image, digest)
+            (row["height"], row["width"]), row["bytes"], row["image_digest"] = self._read(entry.image)
             self._check_side(entry.image, row["height"], row["width"])
-            for kind, path in (("mask", entry.mask), ("void mask", entry.void)):
-                digest.update(b"\0" if path is None else b"\1")
+            for kind, path in (("mask", entry.mask), ("void", entry.void)):
                 if path is not None:
-                    self._check_size(kind, path, self._read(path, digest)[0], row)
+                    size, _, row[f"{kind}_digest"] = self._read(path)
+                    self._check_size("void mask" if kind == "void" else kind, path, size, row)
         except FileError as refused:
             alone = refused.path == entry.image
             reason = str(refused) if alone else f"{refused}; its image {entry.image!r} is left out with it"
             return make_reject(refused.path, entry.group, reason, refused.error)
-        return {**row, "digest": digest.hexdigest(), "unmasked": entry.unmasked}
+        return {**row, "unmasked": entry.unmasked}
 
-    def _read(self, path: str, digest: "hashlib._Hash") -> tuple[tuple[int, int], int]:
+    def _read(self, path: str) -> tuple[tuple[int, int], int, str]:
         file = self.root / path
         try:
             if file.stat().st_size > self.config.max_megabytes << 20:
                 raise FileError(path, f"is larger than index.max_megabytes allows: {file.stat().st_size >> 20} MB")
             data = file.read_bytes()
-            digest.update(len(data).to_bytes(8, "big"))
-            digest.update(data)
-            return images.read_size(data), len(data)
+            return images.read_size(data), len(data), tables.digest_file(data)
         except OSError as error:
             raise FileError(path, f"cannot be read: {error.strerror}", type(error).__name__) from None
         except images.ImageError as error:

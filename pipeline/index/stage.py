@@ -49,7 +49,7 @@ class Findings:
         """Note rows and rejects of checked images."""
         for result in results:
             self.seen[result["group"]] += 1
-            if "digest" not in result:
+            if "image_digest" not in result:
                 self.rejects.append(result)
                 continue
             self.kept[result["group"]] += 1
@@ -114,7 +114,8 @@ def index_collection(root: Path, out: Path, dataset: Dataset, config: IndexConfi
 def _content(table: pa.Table) -> str:
     """A short name of all rows: it changes with any file's place or bytes."""
     digest = hashlib.blake2b(digest_size=16)
-    for batch in table.select(["image", "mask", "void", "digest"]).to_batches():
+    columns = [kind + suffix for suffix in ("", "_digest") for kind in ("image", "mask", "void")]
+    for batch in table.select(columns).to_batches():
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             digest.update(f"{row}\n".encode())
     return digest.hexdigest()

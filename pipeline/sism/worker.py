@@ -1,6 +1,5 @@
 """Workers of stage sism: read images on CPU tasks, detect saliency in actors."""
 
-import hashlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,23 +29,22 @@ class ReadImages:
     def _read(self, row: dict[str, Any]) -> dict[str, Any]:
         file = self.root / row["image"]
         try:
-            data = file.read_bytes()
-            image = images.decode(data)
+            image = images.decode(tables.read_original(self.root, row["image"], row["image_digest"]))
             sample = {
                 "group": row["group"],
                 "name": row["name"],
                 "image": images.encode(images.resize(image, (self.size, self.size))),
-                "digest": hashlib.sha256(data).hexdigest(),
+                "digest": row["image_digest"],
                 "height": image.shape[0],
                 "width": image.shape[1],
                 "mask": None,
             }
             if row["mask"] is not None:
                 file = self.root / row["mask"]
-                mask = images.decode_mask(file.read_bytes())
+                mask = images.decode_mask(tables.read_original(self.root, row["mask"], row["mask_digest"]))
                 sample["mask"] = images.encode(images.resize(mask, (self.size, self.size)))
             return {"sample": sample, "image": image}
-        except (OSError, images.ImageError) as error:
+        except images.ImageError as error:
             return {"reject": make_reject(row, file.relative_to(self.root).as_posix(), error)}
 
 

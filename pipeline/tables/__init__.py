@@ -12,6 +12,7 @@ from pipeline.tables.manifest import (
     require_manifest,
     write_manifest,
 )
+from pipeline.tables.originals import OriginalError, digest_file, read_file, read_original
 from pipeline.tables.reader import iterate_shards, read_rejects, read_rows, read_table
 from pipeline.tables.schemas import INDEX, KEY, MAPS, REJECTS, SAMPLES
 from pipeline.tables.shards import Shard, plan_shards
@@ -50,11 +51,13 @@ __all__ = [
     "SAMPLES",
     "URI_OPTIONS",
     "Counts",
+    "OriginalError",
     "Shard",
     "ShardStore",
     "StorageError",
     "TableError",
     "describe_damage",
+    "digest_file",
     "digest_shard",
     "find_store",
     "fingerprint",
@@ -66,6 +69,8 @@ __all__ = [
     "peek_manifest",
     "plan_shards",
     "prepare_table",
+    "read_file",
+    "read_original",
     "read_rejects",
     "read_rows",
     "read_table",

@@ -8,13 +8,14 @@ INDEX = pa.schema(
     [
         *KEY,
         *((name, pa.string()) for name in ("image", "mask", "void")),
+        *((name, pa.string()) for name in ("image_digest", "mask_digest", "void_digest")),
         *((name, pa.int32()) for name in ("height", "width")),
         ("bytes", pa.int64()),
-        ("digest", pa.string()),
     ]
 )
-"""One image a row. `image`, `mask`, `void`: paths below the collection's root; height, width in px, upright;
-`digest`: BLAKE2 of the bytes of image, mask and void, so that a changed file changes its row."""
+"""One image a row. `image`, `mask`, `void`: paths below the collection's root, null where there is none;
+`image_digest`, `mask_digest`, `void_digest`: BLAKE2 of each file's bytes, so that a changed file changes its row and
+is noticed by every stage that reads it again; `height`, `width` in px, upright; `bytes`: size of the image file."""
 
 REJECTS = pa.schema([(name, pa.string()) for name in ("path", "group", "stage", "reason", "error")])
 """One bad file a row: where it is, which stage refused it, one sentence why, the exception's class."""
@@ -28,7 +29,7 @@ SAMPLES = pa.schema(
     ]
 )
 """One image a row. `image`: s x s RGB PNG; `sism`, `mask`: s x s gray PNG, mask null where there is none;
-`digest`: SHA-256 of the original image file's bytes (equal digests are one photograph)."""
+`digest`: the index's `image_digest` (equal digests are one photograph)."""
 
 MAPS = pa.schema(
     [

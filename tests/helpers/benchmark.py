@@ -41,7 +41,7 @@ def write(folder: Path, sizes: dict[str, int], noise: float = 0.6, labelled: boo
     index = photographs.index(root, folder / "index")
     rows = tables.read_table(index).to_pylist()
     if not labelled:
-        rows = [{**row, "mask": None} for row in rows]
+        rows = [{**row, "mask": None, "mask_digest": None} for row in rows]
         tables.write_table(index, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(root))
     _tables(folder, root, rows, noise)
     return Inputs("small", root, index, folder / "samples", folder / "maps", model(folder / "model"))
@@ -65,7 +65,8 @@ def _tables(folder: Path, root: Path, rows: list[dict], noise: float) -> None:
         small = images.resize(mask, (SIDE, SIDE))
         made.append(
             {
-                **{name: row[name] for name in ("group", "name", "height", "width", "digest")},
+                **{name: row[name] for name in ("group", "name", "height", "width")},
+                "digest": row["image_digest"],
                 "image": images.encode(images.resize(images.decode(data), (SIDE, SIDE))),
                 "sism": images.encode(blurred(small, 1000 + seed, 1.2)),
                 "mask": images.encode(small) if row["mask"] else None,

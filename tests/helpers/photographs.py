@@ -48,7 +48,8 @@ def index(root: Path, folder: Path) -> Path:
                 "height": height,
                 "width": width,
                 "bytes": file.stat().st_size,
-                "digest": f"{file.stat().st_size}-{file.stat().st_mtime_ns}",
+                "image_digest": tables.digest_file(file.read_bytes()),
+                "mask_digest": tables.digest_file((root / "masks" / name).read_bytes()),
             }
         )
     tables.write_table(folder, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(root))
