@@ -19,23 +19,25 @@ def log_results(
     name, run = inputs.dataset, _find_run(inputs)
     first = sums[ICNET, RESIZED]
     read = tracking.DataSource(name, str(inputs.root), found.edition, "benchmark", first.images, len(first.groups))
-    run.data([read])
+    run.log_datasets([read])
     for place, picture in drawn.items():
-        run.image(picture, f"{name}/{place}")
-    run.file(out, name)
+        run.log_image(picture, f"{name}/{place}")
+    run.log_file(out, name)
     if not first.images:
         return
-    run.metrics(_to_metrics(name, sums, ICNET) | {f"{name}/macro/{key}": value for key, value in first.macro().items()})
-    run.metrics({f"{name}/sism/{key}": value for key, value in sums[SISM, RESIZED].overall().items()})
-    run.curves({f"{name}/curve/{curve}": first.curve(curve) for curve in ("f", "e", "precision", "recall")})
-    run.table(
+    run.log_metrics(
+        _to_metrics(name, sums, ICNET) | {f"{name}/macro/{key}": value for key, value in first.macro().items()}
+    )
+    run.log_metrics({f"{name}/sism/{key}": value for key, value in sums[SISM, RESIZED].overall().items()})
+    run.log_curves({f"{name}/curve/{curve}": first.curve(curve) for curve in ("f", "e", "precision", "recall")})
+    run.log_table(
         records.to_group_table({row: one for row, one in sums.items() if row[1] == RESIZED}), f"{name}/groups.json"
     )
     sism = f"SISMs {tables.load_manifest(inputs.samples)['method']}"
     for method in dict.fromkeys(method for method, _ in sums if method != ICNET):
         row = tracking.open_method_run(sism if method == SISM else method)
-        row.data([read])
-        row.metrics(_to_metrics(name, sums, method))
+        row.log_datasets([read])
+        row.log_metrics(_to_metrics(name, sums, method))
 
 
 def _find_run(inputs: Inputs) -> tracking.Run:

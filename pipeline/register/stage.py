@@ -49,7 +49,7 @@ def load_champion_board(registry: Registry, number: str, benchmarks: list[str], 
     """The board of a version, from the artifacts of its run."""
     run = Run(registry.version(number).run_id, registry.server)
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: run.fetch(f"{name}/groups.parquet", Path(folder) / name) for name in benchmarks}
+        found = {name: run.fetch_file(f"{name}/groups.parquet", Path(folder) / name) for name in benchmarks}
         return load_board({name: file for name, file in found.items() if file}, size)
 
 
@@ -85,7 +85,7 @@ def add_version(
     run = tracking.reopen_run(facts.get("run_id"))
     logged = publish_model(run, model / "model.safetensors", spec, tags)
     if values := collect_metrics(files):
-        run.metrics(values, model=logged)
+        run.log_metrics(values, model=logged)
     return str(registry.add(run, logged, tags).version), run
 
 

@@ -48,65 +48,65 @@ class Run:
     id: str
     server: str
 
-    def metrics(self, values: Mapping[str, float], step: int = 0, model: str | None = None) -> None:
+    def log_metrics(self, values: Mapping[str, float], step: int = 0, model: str | None = None) -> None:
         """Log numbers at a step; `model`, the id of a logged model, ties them to it as well."""
         now = int(time.time() * 1000)
         points = [Metric(name, float(value), now, step, model_id=model) for name, value in values.items()]
         for part in _split_list(points, MOST_METRICS):
             get_client(self.server).log_batch(self.id, metrics=part)
 
-    def curves(self, values: Mapping[str, Iterable[float]], start: int = 0) -> None:
+    def log_curves(self, values: Mapping[str, Iterable[float]], start: int = 0) -> None:
         """Log curves: each value at the step of its place, counted from `start`."""
         now = int(time.time() * 1000)
         points = [Metric(name, float(y), now, x) for name, curve in values.items() for x, y in enumerate(curve, start)]
         for part in _split_list(points, MOST_METRICS):
             get_client(self.server).log_batch(self.id, metrics=part)
 
-    def last(self, name: str) -> int:
+    def find_last_step(self, name: str) -> int:
         """The last step that a number was logged at; 0 where it never was."""
         return max((point.step for point in get_client(self.server).get_metric_history(self.id, name)), default=0)
 
-    def params(self, values: Mapping[str, Any]) -> None:
+    def log_params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; nested ones are named as in params.yaml, `section.key`. MLflow refuses a changed value."""
         flat = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in flatten(values).items()]
         for part in _split_list(flat, MOST_PARAMS):
             get_client(self.server).log_batch(self.id, params=part)
 
-    def tags(self, values: Mapping[str, Any]) -> None:
+    def set_tags(self, values: Mapping[str, Any]) -> None:
         """Set tags; a tag set again takes the new value."""
         tags = [RunTag(name, str(value)) for name, value in values.items()]
         get_client(self.server).log_batch(self.id, tags=tags)
 
-    def image(self, picture: np.ndarray, key: str, step: int = 0) -> None:
+    def log_image(self, picture: np.ndarray, key: str, step: int = 0) -> None:
         """Log a uint8 picture [H, W, 3] or [H, W] that the UI's image grid compares across runs and steps.
 
         A picture of the same key and step is replaced. Characters that MLflow does not take in keys become `_`.
         """
         key = "".join(c if (c.isascii() and c.isalnum()) or c in "_-./ " else "_" for c in key)
-        self._forget("images", f"{key.replace('/', '~')}+step+{step}+")
+        self._delete_artifacts("images", f"{key.replace('/', '~')}+step+{step}+")
         get_client(self.server).log_image(self.id, picture, key=key, step=step)
 
-    def table(self, rows: pd.DataFrame, file: str) -> None:
+    def log_table(self, rows: pd.DataFrame, file: str) -> None:
         """Log a table (`file` ends in .json) that the UI shows; one logged under the same name is replaced."""
         folder, _, name = file.rpartition("/")
-        self._forget(folder, name)
+        self._delete_artifacts(folder, name)
         get_client(self.server).log_table(self.id, rows, file)
 
-    def file(self, path: Path, folder: str = "") -> None:
+    def log_file(self, path: Path, folder: str = "") -> None:
         """Copy a file, or what a folder holds, into `folder` of the run's artifacts."""
         if path.is_dir():
             get_client(self.server).log_artifacts(self.id, str(path), folder or None)
         else:
             get_client(self.server).log_artifact(self.id, str(path), folder or None)
 
-    def fetch(self, file: str, folder: Path) -> Path | None:
+    def fetch_file(self, file: str, folder: Path) -> Path | None:
         """Copy an artifact of the run into `folder`; None where the run or the file is not there."""
         try:
             return Path(get_client(self.server).download_artifacts(self.id, file, str(folder)))
         except (MlflowException, OSError):
             return None
 
-    def data(self, datasets: Iterable[DataSource]) -> None:
+    def log_datasets(self, datasets: Iterable[DataSource]) -> None:
         """Log dataset inputs, each with its digest."""
         get_client(self.server).log_inputs(self.id, [_to_input(one) for one in datasets])
 
@@ -114,7 +114,7 @@ class Run:
         """End the run as FINISHED, FAILED or KILLED."""
         get_client(self.server).set_terminated(self.id, status)
 
-    def _forget(self, folder: str, prefix: str) -> None:
+    def _delete_artifacts(self, folder: str, prefix: str) -> None:
         there = get_client(self.server)
         old = [file.path for file in there.list_artifacts(self.id, folder or None)]
         old = [path for path in old if path.rpartition("/")[2].startswith(prefix)]
@@ -137,9 +137,9 @@ def start_run(
     it; it ends as FINISHED, FAILED or KILLED."""
     run = (_find_run(resume) if resume else None) or _create_run(os.environ.get("DVC_EXP_NAME") or name)
     get_client(run.server).update_run(run.id, status="RUNNING")
-    run.tags({**describe_origin(), **(tags or {})})
-    run.params(params or {})
-    run.data(datasets)
+    run.set_tags({**describe_origin(), **(tags or {})})
+    run.log_params(params or {})
+    run.log_datasets(datasets)
     monitor = SystemMetricsMonitor(run.id, resume_logging=True, tracking_uri=run.server) if system_metrics else None
     if monitor:
         monitor.start()
@@ -202,7 +202,7 @@ def _find_tagged_run(name: str, tag: str, value: str) -> Run:
         if runs:
             return Run(runs[0].info.run_id, uri)
         run = _create_run(name)
-        run.tags({**describe_origin(), tag: value})
+        run.set_tags({**describe_origin(), tag: value})
         run.finish()
     return run
 

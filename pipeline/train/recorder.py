@@ -53,15 +53,15 @@ class Recorder:
 
     def _log(self, report: Steps | Epoch | Panel) -> None:
         if isinstance(report, Panel):
-            self.run.image(report.picture, f"val/panel/{report.group}", report.epoch)
+            self.run.log_image(report.picture, f"val/panel/{report.group}", report.epoch)
         elif isinstance(report, Steps):
             fresh = {step: loss for step, loss in report.losses.items() if step > self.step}
-            self.run.curves({STEP_LOSS: fresh.values()}, start=self.step + 1)
+            self.run.log_curves({STEP_LOSS: fresh.values()}, start=self.step + 1)
             self.step += len(fresh)
         elif report.row["epoch"] > self.epoch:
             row = dict(report.row)
             epoch = int(row.pop("epoch"))
-            self.run.metrics({metric_name(key): value for key, value in row.items()}, epoch)
+            self.run.log_metrics({metric_name(key): value for key, value in row.items()}, epoch)
             self.epoch = epoch
 
     def _advance(self, report: Steps) -> None:

@@ -88,8 +88,8 @@ def finish_run(recorder: Recorder, best: dict[str, float], target: Path) -> None
     """Log what still waits, and what is known at the end. Raises TrainError where MLflow does not answer."""
     try:
         recorder.flush(patient=False)
-        recorder.run.tags({"best_epoch": int(best["epoch"])})
-        recorder.run.file(target / "history.csv")
+        recorder.run.set_tags({"best_epoch": int(best["epoch"])})
+        recorder.run.log_file(target / "history.csv")
     except Exception as error:
         raise TrainError(
             f"all epochs are trained and saved, but MLflow at {recorder.run.server} does not take the rest of the run"
@@ -123,8 +123,8 @@ def _recorder(
     with opened as run:
         files.write_json(file, {"run_id": run.id})
         files.write_json(folder / "params.json", {name: part.model_dump() for name, part in chosen.items()})
-        run.file(folder / "params.json")
-        yield Recorder(run, config.epochs, run.last(STEP_LOSS), run.last(EPOCH_LOSS))
+        run.log_file(folder / "params.json")
+        yield Recorder(run, config.epochs, run.find_last_step(STEP_LOSS), run.find_last_step(EPOCH_LOSS))
 
 
 def main(samples: Path, model: Path) -> None:

@@ -122,7 +122,7 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
     pictured = [file.path for file in client.list_artifacts(run.id, "images") if file.path.endswith(".png")]
     assert len(pictured) == 3
     assert len(client.load_table(found.info.experiment_id, "small/groups.json", [run.id])) == 2 * len(SIZES)
-    assert run.fetch("small/groups.parquet", tmp_path / "back").is_file()
+    assert run.fetch_file("small/groups.parquet", tmp_path / "back").is_file()
 
 
 def test_maps_of_cut_groups_are_a_row_of_their_own_and_not_the_models_scores(trained, tmp_path):

@@ -70,7 +70,7 @@ def trained(folder, weights, noise, edition="first"):
         (scored := folder / f"results{weights}" / "small").mkdir(parents=True)
         both = {("icnet", size): sums(noise) for size in ("resized", "original")}
         records.write_sums(scored / "groups.parquet", both, "small", edition)
-        run.file(scored / "groups.parquet", "small")
+        run.log_file(scored / "groups.parquet", "small")
     return model, scored.parent
 
 

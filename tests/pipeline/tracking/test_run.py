@@ -35,8 +35,8 @@ def files(run, folder=None):
 def test_a_run_that_ends_well_is_finished_and_holds_what_was_logged():
     data = tracking.DataSource("demo", "data/demo", "0123", "training", 120, 10)
     with tracking.start_run("first", {"train": {"learning_rate": 0.001}}, {"note": 1}, [data]) as run:
-        run.metrics({"val/max_f": 0.5}, step=1)
-        run.metrics({"val/max_f": 0.75}, step=2)
+        run.log_metrics({"val/max_f": 0.5}, step=1)
+        run.log_metrics({"val/max_f": 0.75}, step=2)
     found = read(run)
     assert found.info.status == "FINISHED"
     assert found.data.params == {"train.learning_rate": "0.001"}
@@ -67,7 +67,7 @@ def test_a_later_stage_finds_the_run_of_the_training():
     with tracking.start_run("train") as run:
         pass
     again = tracking.reopen_run(run.id)
-    again.metrics({"demo/max_f": 0.9})
+    again.log_metrics({"demo/max_f": 0.9})
     assert again == run and read(run).info.status == "FINISHED"
 
 
@@ -81,9 +81,9 @@ def test_one_stand_in_serves_for_a_run_that_the_server_does_not_know():
 def test_pictures_and_tables_logged_again_are_replaced():
     with tracking.start_run("again") as run:
         for value in (0, 255):
-            run.image(np.full((4, 4, 3), value, np.uint8), "demo/größe", step=3)
-            run.table(pd.DataFrame({"group": ["a"], "max_f": [value]}), "demo/groups.json")
-        run.image(np.zeros((4, 4), np.uint8), "demo/größe", step=4)
+            run.log_image(np.full((4, 4, 3), value, np.uint8), "demo/größe", step=3)
+            run.log_table(pd.DataFrame({"group": ["a"], "max_f": [value]}), "demo/groups.json")
+        run.log_image(np.zeros((4, 4), np.uint8), "demo/größe", step=4)
     assert sum(name.endswith(".png") for name in files(run, "images")) == 2
     table = tracking.get_client(run.server).load_table("1", "demo/groups.json", [run.id])
     assert table["max_f"].tolist() == [255]
@@ -91,21 +91,21 @@ def test_pictures_and_tables_logged_again_are_replaced():
 
 def test_more_parameters_than_one_request_takes_are_all_logged():
     with tracking.start_run("many", {"section": {f"key{n}": n for n in range(150)}}) as run:
-        run.metrics({f"m/{n}": n for n in range(1500)})
+        run.log_metrics({f"m/{n}": n for n in range(1500)})
     assert len(read(run).data.params) == 150 and len(read(run).data.metrics) == 1500
 
 
 def test_files_come_back_and_absent_ones_are_none(tmp_path):
     (tmp_path / "note.txt").write_text("kept")
     with tracking.start_run("files") as run:
-        run.file(tmp_path / "note.txt", "notes")
-    assert run.fetch("notes/note.txt", tmp_path / "back").read_text() == "kept"
-    assert run.fetch("notes/other.txt", tmp_path / "back") is None
+        run.log_file(tmp_path / "note.txt", "notes")
+    assert run.fetch_file("notes/note.txt", tmp_path / "back").read_text() == "kept"
+    assert run.fetch_file("notes/other.txt", tmp_path / "back") is None
 
 
 def test_a_run_handle_travels_to_other_processes(address):
     with tracking.start_run("travel") as run:
-        code = f"import pickle; pickle.loads({pickle.dumps(run)!r}).metrics({{'far': 1.0}}, 7)"
+        code = f"import pickle; pickle.loads({pickle.dumps(run)!r}).log_metrics({{'far': 1.0}}, 7)"
         subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
     assert read(run).data.metrics["far"] == 1.0
 
@@ -136,7 +136,7 @@ def test_without_a_server_everything_lies_in_the_repository(monkeypatch, tmp_pat
 
 def test_several_processes_may_come_first(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
-    code = "from pipeline import tracking\nwith tracking.start_run('first') as run: run.metrics({'x': 1.0})"
+    code = "from pipeline import tracking\nwith tracking.start_run('first') as run: run.log_metrics({'x': 1.0})"
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(2)]
     assert [process.wait() for process in started] == [0, 0]
     client = tracking.get_client(tracking.find_server())
@@ -164,9 +164,9 @@ def test_a_server_takes_the_place_of_the_files(tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         with tracking.start_run("far", {"train": {"lr": 0.1}}) as run:
             for value in (0, 255):
-                run.image(np.full((4, 4, 3), value, np.uint8), "demo/sheet")
-                run.table(pd.DataFrame({"max_f": [value]}), "demo/groups.json")
-            run.metrics({"demo/max_f": 0.5})
+                run.log_image(np.full((4, 4, 3), value, np.uint8), "demo/sheet")
+                run.log_table(pd.DataFrame({"max_f": [value]}), "demo/groups.json")
+            run.log_metrics({"demo/max_f": 0.5})
         assert run.server.startswith("http://") and read(run).info.status == "FINISHED"
         assert sum(name.endswith(".png") for name in files(run, "images")) == 1
         experiment = read(run).info.experiment_id

@@ -17,8 +17,8 @@ def test_reports_that_a_resumed_training_repeats_are_logged_once(mlflow_here, ca
         recorder = Recorder(run, epochs=3)
         recorder.take(Steps({1: 0.9, 2: 0.8}, 1, 2, 2))
         recorder.take(Epoch(row(1)))
-        assert (run.last("train/step_loss"), run.last("train/loss")) == (2, 1)
-        again = Recorder(run, 3, run.last("train/step_loss"), run.last("train/loss"))
+        assert (run.find_last_step("train/step_loss"), run.find_last_step("train/loss")) == (2, 1)
+        again = Recorder(run, 3, run.find_last_step("train/step_loss"), run.find_last_step("train/loss"))
         again.take(Steps({1: 0.9, 2: 0.8, 3: 0.7}))
         again.take(Epoch(row(1)))
         again.take(Epoch(row(2)))
@@ -30,7 +30,7 @@ def test_reports_that_a_resumed_training_repeats_are_logged_once(mlflow_here, ca
 class Deaf:
     """A run whose server does not answer."""
 
-    def metrics(self, values, step):
+    def log_metrics(self, values, step):
         raise ConnectionError("no answer")
 
 
