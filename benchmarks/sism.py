@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False)
 def repeat(root: Path, count: int, folder: Path) -> Path:
     """An index of `count` images in groups of 40: the collection's good files, again and again under new names."""
     files = sorted(file for file in (root / "images").rglob("*") if file.is_file())
-    good = [(file, images.read_size(file)) for file in files if _decodes(file)]
+    good = [(file, images.read_size(file.read_bytes())) for file in files if _decodes(file)]
     rows = []
     for number in range(count):
         file, (height, width) = good[number % len(good)]

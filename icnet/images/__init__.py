@@ -1,23 +1,22 @@
-"""Image files in and out: decoding, resizing, encoding, and arrays as network input."""
+"""Image files and arrays: decode, resize, encode, convert to network input."""
 
-from icnet.images.arrays import MEAN, STD, encode, normalize, quantize, resize, scale_maps
+from icnet.images.arrays import MEAN, STD, Pixels, encode, normalize, quantize, resize, scale_maps
 from icnet.images.decode import FORMATS, decode, decode_gray, decode_mask, read_size
-from icnet.images.errors import ImageError, describe_content, translate_errors
+from icnet.images.errors import ImageError
 
 __all__ = [
     "FORMATS",
     "MEAN",
     "STD",
     "ImageError",
+    "Pixels",
     "decode",
     "decode_gray",
     "decode_mask",
-    "describe_content",
     "encode",
     "normalize",
     "quantize",
     "read_size",
     "resize",
     "scale_maps",
-    "translate_errors",
 ]

@@ -1,44 +1,51 @@
-"""Arrays: resized, encoded as PNG, and converted to network input."""
+"""Image arrays: resize, encode as PNG, convert to network input and back."""
 
 from io import BytesIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+Pixels = NDArray[np.uint8]
+"""An image: uint8 RGB [H, W, 3], or a gray map or mask [H, W]."""
+
 MEAN = (0.485, 0.456, 0.406)
+"""ImageNet's mean of R, G and B in [0, 1]."""
 
 STD = (0.229, 0.224, 0.225)
+"""ImageNet's standard deviation of R, G and B in [0, 1]."""
 
 
-def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`array` (uint8, RGB or gray) at `size` (height, width): bilinear, antialiased, the aspect not kept."""
+def resize(array: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize to (height, width) px, bilinear and antialiased. The aspect ratio is not kept."""
     height, width = size
     if array.shape[:2] == (height, width):
         return array
     return np.array(Image.fromarray(array).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def encode(array: np.ndarray) -> bytes:
-    """Lossless PNG of uint8 RGB [H, W, 3] or gray [H, W]; the same bytes for the same array."""
+def encode(array: Pixels) -> bytes:
+    """Encode as PNG. Lossless; equal arrays give equal bytes."""
     buffer = BytesIO()
     Image.fromarray(array).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 
-def normalize(images: np.ndarray) -> Tensor:
-    """uint8 RGB [n, h, w, 3] -> float32 [n, 3, h, w] with ImageNet's mean and standard deviation."""
+def normalize(images: Pixels) -> Tensor:
+    """Convert uint8 RGB [n, h, w, 3] to float32 [n, 3, h, w], normalized by ImageNet's mean and deviation."""
     values = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)
     return values.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1)).contiguous()
 
 
-def scale_maps(maps: np.ndarray) -> Tensor:
-    """uint8 maps or masks [n, h, w] -> float32 [n, 1, h, w] in [0, 1]."""
+def scale_maps(maps: Pixels) -> Tensor:
+    """Convert uint8 maps or masks [n, h, w] to float32 [n, 1, h, w] in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(maps)).unsqueeze(1).float().div_(255)
 
 
-def quantize(values: np.ndarray | Tensor) -> np.ndarray:
-    """A map in [0, 1], [h, w] -> uint8, rounded."""
+def quantize(values: NDArray[np.floating] | Tensor) -> Pixels:
+    """Convert a map [h, w] in [0, 1] to uint8, rounded. Values outside [0, 1] are clipped."""
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    levels: Pixels = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    return levels

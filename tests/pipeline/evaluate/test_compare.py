@@ -53,7 +53,7 @@ def test_void_pixels_are_left_out(pair, tmp_path):
     maps, masks = pair
     for file in masks.glob("*/*.png"):
         (tmp_path / "void" / file.parent.name).mkdir(parents=True, exist_ok=True)
-        void = np.full(images.read_size(file), 255, np.uint8)
+        void = np.full(images.read_size(file.read_bytes()), 255, np.uint8)
         Image.fromarray(void).save(tmp_path / "void" / file.parent.name / file.name)
     assert compare_folders(maps, masks, tmp_path / "void").scores.overall()["mae"] == 0
 

@@ -1,4 +1,4 @@
-"""Every kind of picture becomes what a viewer shows, or a sentence."""
+"""Every kind of image file is decoded as a viewer shows it, or refused with a sentence."""
 
 import struct
 import warnings
@@ -7,9 +7,6 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from icnet import images
@@ -51,18 +48,18 @@ def tiff(values: np.ndarray, bits: int, photometric: int) -> bytes:
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM"])
-def test_lossless_color_comes_back_as_it_was(format):
+def test_lossless_formats_decode_to_the_same_pixels(format):
     assert np.array_equal(images.decode(file(PHOTO, format)), RGB)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "GIF", "JPEG2000", "AVIF"])
-def test_other_formats_show_what_pillow_shows(format):
+def test_lossy_formats_decode_as_pillow_does(format):
     data = file(PHOTO, format)
     with Image.open(BytesIO(data)) as image:
         assert np.array_equal(images.decode(data), np.asarray(image.convert("RGB")))
 
 
-def test_every_odd_but_good_picture_is_read_upright_and_its_header_says_so():
+def test_every_unusual_but_valid_image_is_decoded_upright_with_the_size_of_its_header():
     for name, data in badfiles.odd_but_good().items():
         decoded = images.decode(data)
         assert decoded.dtype == np.uint8 and decoded.flags.writeable, name
@@ -74,7 +71,7 @@ def test_every_odd_but_good_picture_is_read_upright_and_its_header_says_so():
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_sets_upright_whichever_of_the_eight_ways(format, orientation):
+def test_each_of_the_eight_exif_orientations_is_set_upright(format, orientation):
     data = file(PHOTO, format, exif=exif(orientation))
     stored = Image.open(BytesIO(file(PHOTO, format)))
     stored.getexif()[0x0112] = orientation
@@ -88,12 +85,12 @@ def test_an_orientation_that_does_not_exist_leaves_the_picture_as_stored(orienta
     assert np.array_equal(images.decode(file(PHOTO, "PNG", exif=exif(orientation))), RGB)
 
 
-def test_a_broken_exif_block_does_not_cost_the_picture():
+def test_an_unreadable_exif_block_is_ignored():
     data = file(PHOTO, "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
     assert images.read_size(data) == images.decode(data).shape[:2] == badfiles.SIZE
 
 
-def test_an_orientation_behind_the_pixels_of_a_png_counts_for_decoding_and_for_the_header():
+def test_an_orientation_stored_after_the_pixels_of_a_png_is_applied():
     data = file(PHOTO, "PNG")
     block = exif(6).tobytes().removeprefix(b"Exif\0\0")
     chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
@@ -128,13 +125,13 @@ def test_twelve_bit_gray_is_scaled_by_its_own_white():
     assert np.abs(images.decode_gray(tiff(values, 12, 1)) - values / 4095 * 255).max() <= 0.5 + 1e-9
 
 
-def test_sixteen_bit_gray_whose_zero_is_white_is_turned_round():
+def test_sixteen_bit_gray_with_zero_as_white_is_inverted():
     assert np.abs(images.decode_gray(tiff(DEEP, 16, 0)) - (255 - DEEP / 257.0)).max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_numbers_without_a_white_are_refused(mode):
-    with pytest.raises(ImageError, match="say nothing of white"):
+def test_values_without_a_known_white_level_are_refused(mode):
+    with pytest.raises(ImageError, match="white level is unknown"):
         images.decode(file(PHOTO.convert("L").convert(mode), "TIFF"))
 
 
@@ -152,7 +149,7 @@ def test_cmyk_as_adobe_inverts_it_is_not_a_negative():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_what_is_transparent_is_white_in_a_picture_and_black_in_a_map(mode):
+def test_transparent_pixels_are_white_in_an_image_and_black_in_a_map(mode):
     image = PHOTO.convert(mode)
     alpha = np.zeros(badfiles.SIZE, np.uint8)
     alpha[:18] = 255
@@ -185,7 +182,7 @@ def cut(data: bytes, share: float, zeros: bool) -> bytes:
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 @pytest.mark.parametrize(("format", "options"), [*COMPRESSED, ("BMP", {}), ("TIFF", {}), ("PPM", {})])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
-def test_a_picture_cut_short_is_refused_never_half_shown(format, options, share):
+def test_a_truncated_image_is_refused_not_decoded_in_part(format, options, share):
     with pytest.raises(ImageError):
         images.decode(cut(file(badfiles.photograph(3, (180, 240)), format, **options), share, zeros=False))
 
@@ -197,7 +194,7 @@ def test_a_download_whose_rest_is_zeros_is_refused_in_compressed_formats(format,
         images.decode(cut(file(badfiles.photograph(3, (180, 240)), format, **options), share, zeros=True))
 
 
-def test_a_thumbnail_inside_does_not_pass_for_the_end_of_a_jpeg():
+def test_the_end_marker_of_a_thumbnail_is_not_taken_for_the_end_of_the_jpeg():
     block = exif(1)
     data = file(PHOTO, "JPEG", exif=block.tobytes() + file(badfiles.photograph(1, (8, 8)), "JPEG"))
     assert data.count(b"\xff\xd9") == 2
@@ -206,13 +203,13 @@ def test_a_thumbnail_inside_does_not_pass_for_the_end_of_a_jpeg():
         images.decode(cut(data, 0.8, zeros=True))
 
 
-def test_bytes_behind_the_end_of_a_picture_do_no_harm():
+def test_bytes_after_the_end_of_an_image_are_ignored():
     for format in ("JPEG", "PNG", "GIF"):
         data = file(PHOTO, format)
         assert np.array_equal(images.decode(data + b"\0" * 40 + b"trailer"), images.decode(data))
 
 
-def test_what_is_no_picture_is_refused_with_a_sentence():
+def test_files_that_are_not_images_are_refused_with_a_sentence():
     for name, (data, fate) in badfiles.not_pictures().items():
         if name != "pixel.png":
             with pytest.raises(ImageError, match=fate.reason) as refusal:
@@ -220,21 +217,7 @@ def test_what_is_no_picture_is_refused_with_a_sentence():
             assert "\n" not in str(refusal.value), name
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM"]), st.data())
-def test_damage_is_a_bad_image_or_a_picture_but_nothing_else(format, data):
-    content = bytearray(file(PHOTO, format))
-    for _ in range(data.draw(st.integers(1, 6))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    for read in (images.read_size, images.decode, images.decode_mask):
-        try:
-            read(bytes(content))
-        except ImageError as error:
-            assert str(error)
-
-
-def test_a_bomb_is_refused_and_a_merely_large_picture_is_not(monkeypatch):
+def test_a_decompression_bomb_is_refused_and_a_merely_large_image_is_not(monkeypatch):
     with pytest.raises(ImageError, match="decompression bomb"):
         images.read_size(badfiles.bomb())
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pytest sets the module's own filter aside
@@ -245,15 +228,9 @@ def test_a_bomb_is_refused_and_a_merely_large_picture_is_not(monkeypatch):
         images.decode(file(PHOTO, "PNG"))
 
 
-def test_the_header_is_enough_for_the_size(tmp_path):
+def test_the_size_is_read_from_the_header_alone():
     data = file(badfiles.photograph(3, (180, 240)), "JPEG")
     assert images.read_size(data[: len(data) // 2]) == (180, 240)
-    (tmp_path / "a.jpg").write_bytes(data)
-    assert images.read_size(tmp_path / "a.jpg") == images.read_size(str(tmp_path / "a.jpg")) == (180, 240)
-    with pytest.raises(ImageError, match="cannot be read: No such file"):
-        images.read_size(tmp_path / "b.jpg")
-    with pytest.raises(ImageError, match="cannot be read: Is a directory"):
-        images.read_size(tmp_path)
 
 
 class TestMasks:
@@ -288,37 +265,3 @@ class TestMasks:
     def test_an_object_on_transparent_ground_is_object(self):
         cutout = np.dstack([np.full((*badfiles.SIZE, 3), 255, np.uint8), self.expected])
         assert np.array_equal(images.decode_mask(file(Image.fromarray(cutout), "PNG")), self.expected)
-
-
-def test_resizing_is_bilinear_and_antialiased():
-    small = images.resize(RGB, (12, 16))
-    assert small.shape == (12, 16, 3) and small.dtype == np.uint8
-    assert np.array_equal(small, np.asarray(PHOTO.resize((16, 12), Image.Resampling.BILINEAR)))
-    lines = np.zeros((64, 64), np.uint8)
-    lines[:, ::2] = 255
-    assert abs(images.resize(lines, (16, 16)).astype(int) - 127)[:, 1:-1].max() <= 2
-    assert images.resize(GRAY, GRAY.shape) is GRAY
-
-
-@pytest.mark.parametrize("array", [RGB, GRAY], ids=["color", "gray"])
-def test_encoding_loses_nothing_and_gives_the_same_bytes_each_time(array):
-    data = images.encode(array)
-    assert data == images.encode(array.copy())
-    read = images.decode if array.ndim == 3 else images.decode_gray
-    assert np.array_equal(read(data), array)
-
-
-def test_network_input_has_imagenets_mean_and_deviation():
-    batch = np.stack([RGB, RGB[::-1]])
-    tensor = images.normalize(batch)
-    assert tensor.shape == (2, 3, *badfiles.SIZE) and tensor.dtype == torch.float32 and tensor.is_contiguous()
-    expected = (RGB[5, 7] / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    assert np.allclose(tensor[0, :, 5, 7], expected, atol=1e-6)
-
-
-def test_maps_go_to_the_unit_interval_and_back_without_loss():
-    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    tensor = images.scale_maps(levels)
-    assert tensor.shape == (1, 1, 16, 16) and tensor.min() == 0 and tensor.max() == 1
-    assert np.array_equal(images.quantize(tensor[0, 0]), levels[0])
-    assert images.quantize(np.array([[-0.1, 0.4999 / 255, 0.51 / 255, 1.1]])).tolist() == [[0, 0, 1, 255]]
