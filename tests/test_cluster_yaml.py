@@ -1,4 +1,6 @@
+import ipaddress
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -43,3 +45,10 @@ def test_every_node_has_the_token_that_ray_asks_for():
     assert "/home/ubuntu/.ray/auth_token" in content["file_mounts"]
     commands = [*content["head_start_ray_commands"], *content["worker_start_ray_commands"]]
     assert all("RAY_AUTH_MODE=token" in command for command in commands if "ray start" in command)
+
+
+def test_the_shared_folder_is_exported_to_one_network_and_to_no_root():
+    (export,) = (command for command in config()["head_setup_commands"] if "/etc/exports" in command)
+    options = re.search(r"'/shared (\S+)\(([^)]*)\)'", export)
+    assert ipaddress.ip_network(options[1]).prefixlen >= 8, "the export is open to every address"
+    assert "all_squash" in options[2].split(",") and "no_root_squash" not in options[2]

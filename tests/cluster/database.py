@@ -1,4 +1,4 @@
-"""An MLflow server above a PostgreSQL database, both of them processes that a test may kill."""
+"""An MLflow server with a PostgreSQL database, both of them processes that a test may kill."""
 
 import os
 import shutil
@@ -21,9 +21,10 @@ def binaries() -> Path | None:
 
 
 class Postgres:
-    """A database server of its own in a folder; root runs it as the user postgres, as it refuses root."""
+    """A database server in a temporary folder; root starts it as the user postgres, as it refuses root."""
 
-    def __init__(self) -> None:
+    def __init__(self, password: str | None = None) -> None:
+        self.password = password
         self.folder, self.bin = Path(tempfile.mkdtemp(prefix="icnet-postgres-")), binaries()
         self.port = free("127.0.0.1", 1)[0]
         self.user = "postgres" if os.geteuid() == 0 else None
@@ -36,9 +37,14 @@ class Postgres:
 
     def start(self) -> None:
         """Make the database and start its server."""
-        if self.user:
-            shutil.chown(self.folder, self.user)
         options = ["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8"]
+        if self.password:
+            (self.folder / "password").write_text(self.password)
+            options[0] = "--auth=scram-sha-256"
+            options += ["--pwfile", str(self.folder / "password")]
+        if self.user:
+            for path in (self.folder, *self.folder.iterdir()):
+                shutil.chown(path, self.user)
         self._call("initdb", "-D", str(self.folder / "data"), *options)
         where = ["-h", "127.0.0.1", "-p", str(self.port)]
         command = [str(self.bin / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *where]
@@ -51,7 +57,8 @@ class Postgres:
 
     def _call(self, program: str, *arguments: str) -> None:
         command = [str(self.bin / program), *arguments]
-        subprocess.run(command, user=self.user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        environment = {**os.environ, **({"PGPASSWORD": self.password} if self.password else {})}
+        subprocess.run(command, user=self.user, cwd=self.folder, env=environment, check=True, stdout=subprocess.DEVNULL)
 
     def stop(self) -> None:
         """End the server."""
@@ -64,8 +71,8 @@ class Postgres:
 class Server:
     """An MLflow server; `kill` and `start` as often as wanted."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
-        self.folder, self.backend = folder, backend
+    def __init__(self, folder: Path, backend: str, environment: dict[str, str] | None = None) -> None:
+        self.folder, self.backend, self.environment = folder, backend, environment or {}
         self.port = free("127.0.0.1", 1)[0]
         self.process: subprocess.Popen | None = None
 
@@ -76,9 +83,14 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        store = ["--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts")]
-        command = [sys.executable, "-m", "mlflow", "server", *store, "--port", str(self.port), "--workers", "2"]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "2"]
+        environment = {
+            **os.environ,
+            **self.environment,
+            "MLFLOW_BACKEND_STORE_URI": self.backend,
+            "MLFLOW_ARTIFACTS_DESTINATION": str(self.folder / "artifacts"),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
         environment.pop("MLFLOW_TRACKING_URI", None)
         with (self.folder / "mlflow.log").open("ab") as log:
             self.process = subprocess.Popen(

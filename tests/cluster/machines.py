@@ -6,15 +6,15 @@ the disk, as machines of a cluster do that mount one. It takes root, as namespac
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.helpers.checkout import BIN
+
 NETWORK, PREFIX, BRIDGE = "10.213.77", "icnet", "icnet-br"
-BIN = Path(sys.executable).parent
 TOKEN = secrets.token_hex(32)
 
 
@@ -183,16 +183,3 @@ def clear() -> None:
         subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
         ip("netns", "del", name)
     subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
-
-
-def checkout(root: Path, target: Path) -> Path:
-    """A clone of the repository as it stands, changed and new files too."""
-    subprocess.run(["git", "clone", "-q", str(root), str(target)], check=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "-mo", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if (root / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, target / name)
-    return target

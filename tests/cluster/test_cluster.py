@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from pipeline import tables
 from tests.cluster import machines
 from tests.helpers import objectstore
+from tests.helpers.checkout import change_params, clone, make_environment
 
 pytestmark = [
     pytest.mark.cluster,
@@ -39,13 +40,8 @@ CLOCKS = ["images_per_s", "wait_share", "memory_gb", "seconds"]
 
 
 def prepared(root, target, uri=None, **train):
-    folder = machines.checkout(root, target)
-    content = yaml.safe_load((folder / "params.yaml").read_text())
-    for section, values in SETTINGS.items():
-        content[section] |= values
-    content["train"] |= train
-    content["storage"] = uri
-    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    folder = clone(root, target)
+    change_params(folder, **{**SETTINGS, "train": {**SETTINGS["train"], **train}}, storage=uri)
     return folder
 
 
@@ -68,11 +64,9 @@ def model(folder):
 def alone(root, tmp_path_factory):
     """The same demo on one machine, up to the model."""
     folder = prepared(root, tmp_path_factory.mktemp("alone") / "checkout")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
-    path = f"{machines.BIN}:{os.environ['PATH']}"
-    kept |= {"PATH": path, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    subprocess.run(["dvc", "repro", "train", "sism@demo_unseen"], cwd=folder, env=kept, check=True)
-    return folder, kept
+    environment = make_environment(folder)
+    subprocess.run(["dvc", "repro", "train", "sism@demo_unseen"], cwd=folder, env=environment, check=True)
+    return folder, environment
 
 
 def drawn(alone, folder):

@@ -1,6 +1,9 @@
 """What `deploy/` describes, held to what Kubernetes, KubeRay and Compose accept, as far as that goes without them."""
 
 import copy
+import fnmatch
+import re
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -137,10 +140,12 @@ def check_compose(content):
         assert {one["source"] for one in service.get("configs", [])} <= set(content["configs"])
 
 
-@pytest.mark.parametrize("file", ["raycluster.yaml", "rayjob.yaml"])
-def test_kubernetes_and_kuberay_know_every_key(file):
+@pytest.mark.parametrize(
+    "file, kind", [("raycluster.yaml", "RayCluster"), ("rayjob.yaml", "RayJob"), ("mlflow.yaml", "Deployment")]
+)
+def test_kubernetes_and_kuberay_know_every_key(file, kind):
     found = manifests(file)
-    assert {content["kind"] for content in found} & set(KINDS)
+    assert kind in {content["kind"] for content in found}
     for content in found:
         check(content)
 
@@ -180,6 +185,58 @@ def test_every_pod_mounts_the_checkout_and_runs_one_version_of_ray(file):
 
 def test_compose_knows_every_key_and_nothing_is_named_that_is_not_there():
     check_compose(compose())
+
+
+def test_compose_listens_on_this_machine_only_unless_an_address_is_given():
+    ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
+    assert ports and all(port.startswith("${BIND:-127.0.0.1}:") for port in ports)
+
+
+def test_passwords_are_in_no_command_and_in_no_address():
+    for service in compose()["services"].values():
+        assert "PASSWORD" not in str(service.get("command", "")) + str(service.get("entrypoint", ""))
+    server = compose()["services"]["mlflow"]["environment"]
+    (deployment,) = (one for one in manifests("mlflow.yaml") if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    addresses = [server["MLFLOW_BACKEND_STORE_URI"], *(one["value"] for one in container["env"])]
+    assert not any("$" in address or "PASSWORD" in address for address in addresses)
+
+
+def test_every_image_has_a_version():
+    images = [service["image"] for service in compose()["services"].values() if "image" in service]
+    for file in DEPLOY.glob("*Dockerfile"):
+        images += re.findall(r"^FROM (\S+)", file.read_text(), re.MULTILINE)
+    for file in ("raycluster.yaml", "rayjob.yaml", "mlflow.yaml"):
+        images += re.findall(r"image: (\S+)", (DEPLOY / file).read_text())
+    assert len(images) >= 9
+    for image in images:
+        version = image.rpartition(":")[2]
+        assert re.match(r"\d+\.\d+", version), image
+
+
+def test_an_image_gets_no_password_and_no_data():
+    """Follow .dockerignore as Docker does: the last pattern that matches decides."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+
+    def is_sent(path):
+        sent = True
+        for pattern in patterns:
+            bare = pattern.removeprefix("!").rstrip("/")
+            parts = [path, *map(str, Path(path).parents)]
+            if any(
+                fnmatch.fnmatch(part, bare) or fnmatch.fnmatch(f"/{part}", bare.replace("**", "*")) for part in parts
+            ):
+                sent = pattern.startswith("!")
+        return sent
+
+    assert is_sent("pyproject.toml") and is_sent("icnet/model.py") and is_sent("pipeline/train/stage.py")
+    for path in ("deploy/.env", ".env", "icnet/.env", "data/model/model.safetensors", ".git/config", "mlflow.db"):
+        assert not is_sent(path), path
+
+
+def test_git_ignores_files_of_passwords():
+    for path in ("deploy/.env", ".env"):
+        assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0, path
 
 
 @pytest.mark.parametrize(

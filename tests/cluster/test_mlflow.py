@@ -3,16 +3,15 @@
 `pytest tests/cluster/test_mlflow.py -m slow`; PostgreSQL's programs have to be installed (`apt install postgresql`).
 """
 
-import os
 import subprocess
 import time
 
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.cluster import machines
 from tests.cluster.database import Postgres, Server, binaries
 from tests.cluster.test_cluster import EPOCHS, prepared
+from tests.helpers.checkout import make_environment
 
 pytestmark = [
     pytest.mark.cluster,
@@ -34,11 +33,9 @@ def server(tmp_path):
 
 
 def dvc(folder, server, *arguments, **variables):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DVC_"))}
-    kept |= {"PATH": f"{machines.BIN}:{os.environ['PATH']}", "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    kept |= {"MLFLOW_TRACKING_URI": server.uri, **variables}
+    environment = make_environment(folder, MLFLOW_TRACKING_URI=server.uri, **variables)
     with (folder / "log").open("ab") as log:
-        return subprocess.Popen(["dvc", *arguments], cwd=folder, env=kept, stdout=log, stderr=log)
+        return subprocess.Popen(["dvc", *arguments], cwd=folder, env=environment, stdout=log, stderr=log)
 
 
 def runs(server):
