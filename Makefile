@@ -31,6 +31,8 @@ submit:
 lint: .venv/installed
 	ruff check .
 	ruff format --check .
+	lint-imports
+	mypy
 
 bench: .venv/installed data/demo
 	python -m benchmarks.sism speed data/demo/train

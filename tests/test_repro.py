@@ -1,0 +1,65 @@
+"""The whole pipeline, small, by `dvc repro` in a copy of the repository."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.checkout import change_params, clone, run_dvc
+
+UP_TO_DATE = "Data and pipelines are up to date."
+STAGES = ["demo", "index", "sism", "train", "predict", "evaluate", "register"]
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture(scope="module")
+def repository(root, tmp_path_factory):
+    """A copy in which the pipeline ran once."""
+    folder = clone(root, tmp_path_factory.mktemp("repro") / "checkout")
+    change_params(
+        folder,
+        demo={"categories": 6, "images": 2, "unseen_images": 2},
+        model={"size": 32, "width": 0.125},
+        train={"epochs": 1, "batch_size": 2, "validate_every": 1},
+        evaluate={"resamples": 10, "num_panels": 1},
+    )
+    output = run_dvc(folder, "repro")
+    assert all(f"Running stage '{stage}" in output for stage in STAGES)
+    return folder
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {file: file.stat().st_mtime_ns for place in ("data", "results") for file in (folder / place).rglob("*")}
+
+
+def test_the_second_repro_does_nothing(repository):
+    before = times(repository)
+    output = run_dvc(repository, "repro")
+    assert "Running stage" not in output and UP_TO_DATE in output
+    assert times(repository) == before
+
+
+def test_bytecode_is_not_an_input(repository):
+    folders = [path for part in ("icnet", "pipeline") for path in (repository / part).rglob("__pycache__")]
+    assert folders, "the pipeline wrote no bytecode: the test shows nothing"
+    for folder in folders:
+        shutil.rmtree(folder)
+    assert run_dvc(repository, "status").strip() == UP_TO_DATE
+    for package in ("icnet", "pipeline/train"):
+        (repository / package / "__pycache__").mkdir(exist_ok=True)
+        (repository / package / "__pycache__" / "other.cpython-399.pyc").write_bytes(os.urandom(64))
+    assert run_dvc(repository, "status").strip() == UP_TO_DATE
+
+
+def test_an_edit_of_a_stage_runs_that_stage(repository):
+    file = repository / "pipeline" / "register" / "stage.py"
+    text = file.read_text()
+    file.write_text(text + "# an edit\n")
+    try:
+        assert "register" in run_dvc(repository, "status")
+        output = run_dvc(repository, "repro", "--dry")
+        assert "Running stage 'register'" in output and "Running stage 'train'" not in output
+    finally:
+        file.write_text(text)
