@@ -1,11 +1,11 @@
 """Speed and memory of stage predict.
 
-Speed: images/s of the stage on all cores, once each actor has written a shard, against the bare forward pass of
-the same network made ready in the same way, on all cores at once, before and after.
-Growth: time and memory for one group of 10, 100, 1000 ... images.
+speed: images/s of the stage on all cores, after each worker has written one shard, divided by images/s of the bare
+forward pass: the same network, one process of one thread per core, measured before and after the stage.
+growth: duration and memory for one group of 10, 100, 1000 ... images.
 
     python -m benchmarks.predict speed --images 480
-    python -m benchmarks.predict growth --size 112 --width 0.25 --most 10000
+    python -m benchmarks.predict growth --size 112 --width 0.25 --max-images 10000
 """
 
 import multiprocessing
@@ -28,18 +28,18 @@ from icnet.model import ICNet
 from pipeline import tables
 from pipeline.tables import Shard
 
-SHARD = 256
-"""Images of a shard of samples."""
-PASSES = 5
-"""Forward passes that are timed, in each process."""
+SAMPLES_SHARD_SIZE = 256
+NUM_FORWARD_PASSES = 5
+"""Timed forward passes in each process."""
 
 app = typer.Typer(add_completion=False)
-Size = Annotated[int, typer.Option(help="px")]
-Width = Annotated[float, typer.Option(help="multiplier of channels")]
+Size = Annotated[int, typer.Option(help="Side of the network's input in px.")]
+Width = Annotated[float, typer.Option(help="Factor of the number of channels.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Images that go through the network at once.")]
 
 
-def samples(folder: Path, groups: dict[str, int], size: int) -> Path:
-    """A samples table of noisy pictures at original sizes of 300 x 400 px, the same few again and again."""
+def write_samples(folder: Path, groups: dict[str, int], size: int) -> Path:
+    """Write a samples table of noise with original sizes of 300 x 400 px; the same 8 pictures are repeated."""
     random = np.random.default_rng(0)
     pictures = [images.encode(random.integers(0, 255, (size, size, 3), np.uint8)) for _ in range(8)]
     sisms = [images.encode(random.integers(0, 255, (size, size), np.uint8)) for _ in range(8)]
@@ -56,8 +56,11 @@ def samples(folder: Path, groups: dict[str, int], size: int) -> Path:
         for group, count in groups.items()
         for number in range(count)
     ]
-    starts = range(0, len(rows), SHARD)
-    shards = [Shard(number, at, min(at + SHARD, len(rows)), f"{size}-{at}") for number, at in enumerate(starts)]
+    starts = range(0, len(rows), SAMPLES_SHARD_SIZE)
+    shards = [
+        Shard(number, start, min(start + SAMPLES_SHARD_SIZE, len(rows)), f"{size}-{start}")
+        for number, start in enumerate(starts)
+    ]
     tables.prepare_table(folder, shards)
     for shard in shards:
         tables.write_shard(str(folder), shard, tables.SAMPLES, rows[shard.start : shard.stop], [])
@@ -65,92 +68,96 @@ def samples(folder: Path, groups: dict[str, int], size: int) -> Path:
     return folder
 
 
-def weights(folder: Path, size: int, width: float) -> Path:
-    """A file of random weights."""
+def write_weights(folder: Path, size: int, width: float) -> Path:
+    """Write a checkpoint of random weights."""
     torch.manual_seed(0)
     checkpoint.save(ICNet(Config(size=size, width=width, init="he")), folder / "model.safetensors")
     return folder / "model.safetensors"
 
 
-def stage(table: Path, model: Path, out: Path, batch: int) -> str:
-    """Code that runs the stage, for `processes`."""
+def make_stage_code(samples: Path, model: Path, maps: Path, batch_size: int) -> str:
+    """Code that runs the stage in another process."""
+    folders = ", ".join(f"Path({str(path)!r})" for path in (samples, model, maps, maps.with_name(f"{maps.name}-work")))
     return (
         "from pathlib import Path; from pipeline.predict.config import PredictConfig; "
         "from pipeline.predict.stage import predict_maps; "
-        f"predict_maps(Path({str(table)!r}), Path({str(model)!r}), Path({str(out)!r}), Path({str(out) + '-work'!r}), "
-        f"PredictConfig(batch_size={batch}, shard_size=40))"
+        f"predict_maps({folders}, PredictConfig(batch_size={batch_size}, shard_size=40))"
     )
 
 
-def forward(model: Path, size: int, group: int, batch: int, cores: int) -> float:
-    """Images/s of the bare forward pass on all cores at once: a process a core, of one thread, as the stage has."""
+def measure_forward_rate(model: Path, size: int, group_size: int, batch_size: int, cores: int) -> float:
+    """Images/s of the bare forward pass with one process of one thread per core, as the stage has."""
     context = multiprocessing.get_context("spawn")
-    gate, rates = context.Barrier(cores), context.Queue()
-    arguments = (model, size, group, batch, gate, rates)
-    processes = [context.Process(target=_passes, args=arguments) for _ in range(cores)]
-    for process in processes:
-        process.start()
-    found = sum(rates.get() for _ in processes)
-    for process in processes:
-        process.join()
-    return found
+    barrier, rates = context.Barrier(cores), context.Queue()
+    arguments = (model, size, group_size, batch_size, barrier, rates)
+    workers = [context.Process(target=_time_forward_passes, args=arguments) for _ in range(cores)]
+    for worker in workers:
+        worker.start()
+    total = sum(rates.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    return total
 
 
-def _passes(model: Path, size: int, group: int, batch: int, gate: Barrier, rates: Queue) -> None:
+def _time_forward_passes(
+    model: Path, size: int, group_size: int, batch_size: int, barrier: Barrier, rates: "Queue[float]"
+) -> None:
     torch.set_num_threads(1)
     network = checkpoint.load(model).for_inference()
-    network.chunk = batch
-    inputs = torch.randn(group, 3, size, size), torch.rand(group, 1, size, size)
+    network.chunk = batch_size
+    inputs = torch.randn(group_size, 3, size, size), torch.rand(group_size, 1, size, size)
     with torch.inference_mode():
         network(*inputs)
-        gate.wait()
-        began = time.perf_counter()
-        for _ in range(PASSES):
+        barrier.wait()
+        started = time.perf_counter()
+        for _ in range(NUM_FORWARD_PASSES):
             network(*inputs)
-        rates.put(PASSES * group / (time.perf_counter() - began))
-        gate.wait()
+        rates.put(NUM_FORWARD_PASSES * group_size / (time.perf_counter() - started))
+        barrier.wait()
 
 
 @app.command()
 def speed(
     count: Annotated[int, typer.Option("--images")] = 480,
-    group: Annotated[int, typer.Option(help="images in a group")] = 10,
+    group_size: Annotated[int, typer.Option("--group-size", help="Images in a group.")] = 10,
     size: Size = 224,
     width: Width = 1.0,
-    batch: Annotated[int, typer.Option()] = 8,
+    batch_size: BatchSize = 8,
 ) -> None:
-    """Images/s of the stage against the bare forward pass."""
+    """Images/s of the stage divided by images/s of the bare forward pass."""
     cores = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        model = weights(place, size, width)
-        table = samples(place / "samples", {f"g{n:05d}": group for n in range(count // group)}, size)
-        bare = forward(model, size, group, batch, cores)
-        seconds = processes.run(stage(table, model, place / "maps", batch))
-        bare = (bare + forward(model, size, group, batch, cores)) / 2
-        found = processes.steady(place / "maps", cores)
-    print(f"{size} px, width {width}, groups of {group}, batch {batch}, {cores} cores, {count} images")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model = write_weights(folder, size, width)
+        groups = {f"g{number:05d}": group_size for number in range(count // group_size)}
+        samples = write_samples(folder / "samples", groups, size)
+        before = measure_forward_rate(model, size, group_size, batch_size, cores)
+        seconds = processes.run_code(make_stage_code(samples, model, folder / "maps", batch_size))
+        bare = (before + measure_forward_rate(model, size, group_size, batch_size, cores)) / 2
+        stage = processes.measure_steady_rate(folder / "maps", cores)
+    print(f"{size} px, width {width}, groups of {group_size}, batch size {batch_size}, {cores} cores, {count} images")
     print(f"bare forward {bare:8.2f} images/s")
-    print(f"stage        {found:8.2f} images/s, start-up and end {seconds - count / found:.1f} s apart")
-    print(f"ratio        {found / bare:8.2f}")
+    print(f"stage        {stage:8.2f} images/s; start and end take {seconds - count / stage:.1f} s")
+    print(f"ratio        {stage / bare:8.2f}")
 
 
 @app.command()
 def growth(
     size: Size = 112,
     width: Width = 0.25,
-    batch: Annotated[int, typer.Option()] = 8,
-    most: Annotated[int, typer.Option(help="images in the largest group")] = 10000,
+    batch_size: BatchSize = 8,
+    max_images: Annotated[int, typer.Option(help="Images in the largest group.")] = 10000,
 ) -> None:
-    """Time and memory of the stage for one group of 10, 100 ... `most` images."""
-    with tempfile.TemporaryDirectory() as folder:
-        place, group = Path(folder), 10
-        model = weights(place, size, width)
-        while group <= most:
-            table = samples(place / f"samples{group}", {"one": group}, size)
-            seconds, peak = processes.watched(stage(table, model, place / f"maps{group}", batch))
-            print(f"a group of {group:6d}: {seconds:7.1f} s, {peak / 1e6:6.0f} MB at the peak", flush=True)
-            group *= 10
+    """Duration and memory of the stage for one group of 10, 100 ... `max_images` images."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, count = Path(temporary), 10
+        model = write_weights(folder, size, width)
+        while count <= max_images:
+            samples = write_samples(folder / f"samples{count}", {"one": count}, size)
+            code = make_stage_code(samples, model, folder / f"maps{count}", batch_size)
+            seconds, peak = processes.run_code_with_memory(code)
+            print(f"a group of {count:6d}: {seconds:7.1f} s, peak memory {peak / 1e6:6.0f} MB", flush=True)
+            count *= 10
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A stage in a process of its own: how long it took, how fast it ran, and what its processes held at their peak."""
+"""Run a stage in its own process: its duration, its speed, and the peak memory of its processes."""
 
 import subprocess
 import sys
@@ -11,53 +11,54 @@ import psutil
 from pipeline import tables
 
 
-def run(code: str) -> float:
-    """Seconds that Python code takes. Raises SystemExit with its last words where it fails."""
-    began = time.perf_counter()
-    _finish(_start(code))
-    return time.perf_counter() - began
+def run_code(code: str) -> float:
+    """Run Python code in a new process; returns seconds. Raises SystemExit with the end of its output if it fails."""
+    started = time.perf_counter()
+    _wait(_start(code))
+    return time.perf_counter() - started
 
 
-def watched(code: str) -> tuple[float, int]:
-    """Seconds, and the peak of proportional memory, in bytes, of the process and its children.
+def run_code_with_memory(code: str) -> tuple[float, int]:
+    """Run Python code in a new process; returns seconds and the peak memory (PSS, bytes) of it and its children.
 
-    Looking costs a tenth of a core: not for measuring speed. Raises SystemExit as `run` does.
+    Sampling takes a tenth of a core, so do not use it to measure speed. Raises SystemExit as `run_code` does.
     """
-    began, peak = time.perf_counter(), [0]
+    started, samples = time.perf_counter(), [0]
     process = _start(code)
-    threading.Thread(target=_watch, args=(process, peak), daemon=True).start()
-    _finish(process)
-    return time.perf_counter() - began, peak[0]
+    threading.Thread(target=_sample_memory, args=(process, samples), daemon=True).start()
+    _wait(process)
+    return time.perf_counter() - started, max(samples)
 
 
-def steady(folder: Path, actors: int) -> float:
-    """Images/s of the stage that wrote a table by so many actors, once each of them has written its first shard."""
-    shards = tables.load_manifest(folder)["shards"]
-    ends = sorted(((folder / shard["file"]).stat().st_mtime_ns, shard["rows"]) for shard in shards)
-    return sum(rows for _, rows in ends[actors:]) / (ends[-1][0] - ends[actors - 1][0]) * 1e9
+def measure_steady_rate(table: Path, num_actors: int) -> float:
+    """Images/s of the stage that wrote a table, from the time when each actor has written its first shard."""
+    shards = tables.load_manifest(table)["shards"]
+    ends = sorted(((table / shard["file"]).stat().st_mtime_ns, shard["rows"]) for shard in shards)
+    return sum(rows for _, rows in ends[num_actors:]) / (ends[-1][0] - ends[num_actors - 1][0]) * 1e9
 
 
-def _start(code: str) -> subprocess.Popen:
+def _start(code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def _finish(process: subprocess.Popen) -> None:
-    words = process.communicate()[0]
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    output = process.communicate()[0]
     if process.returncode:
-        raise SystemExit(words.decode()[-2000:])
+        raise SystemExit(output.decode()[-2000:])
 
 
-def _watch(process: subprocess.Popen, peak: list[int]) -> None:
+def _sample_memory(process: subprocess.Popen[bytes], samples: list[int]) -> None:
     while process.poll() is None:
         try:
-            members = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            parent = psutil.Process(process.pid)
+            members = [parent, *parent.children(recursive=True)]
         except psutil.NoSuchProcess:
             return
-        peak[0] = max(peak[0], sum(map(_held, members)))
+        samples.append(sum(map(_get_memory, members)))
         time.sleep(0.5)
 
 
-def _held(member: psutil.Process) -> int:
+def _get_memory(member: psutil.Process) -> int:
     try:
         return member.memory_full_info().pss
     except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -91,9 +91,9 @@ def speed(
         place = Path(folder)
         few, many = (repeat(root, size, place / f"index{size}") for size in (count // 8, count))
         plain = loop(root, few, method)
-        seconds = processes.run(stage(many, place / "out", method, shard))
+        seconds = processes.run_code(stage(many, place / "out", method, shard))
         plain = (plain + loop(root, few, method)) / 2
-        found = processes.steady(place / "out", cores)
+        found = processes.measure_steady_rate(place / "out", cores)
     print(f"{method}, {cores} cores, {count} images, shards of {shard}")
     print(f"plain loop   {1 / plain:8.1f} images/s a core, {cores / plain:8.1f} on {cores}")
     print(f"stage        {found:8.1f} images/s, start-up and end {seconds - count / found:.1f} s apart")
@@ -112,7 +112,7 @@ def memory(
         peaks = []
         for size in (count, 10 * count):
             index = repeat(root, size, Path(folder) / f"index{size}")
-            seconds, peak = processes.watched(stage(index, Path(folder) / f"out{size}", method, shard))
+            seconds, peak = processes.run_code_with_memory(stage(index, Path(folder) / f"out{size}", method, shard))
             peaks.append(peak)
             print(f"{size:8d} images: {peak / 1e6:8.0f} MB at the peak, {seconds:.0f} s")
     print(f"ratio {peaks[1] / peaks[0]:.2f}")

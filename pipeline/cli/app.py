@@ -1,4 +1,4 @@
-"""`cosal`, the command line beside the pipeline: maps of a folder of photographs, tables as PNG, scores of maps."""
+"""`cosal`: co-saliency maps of photographs, tables as PNG files, scores of maps."""
 
 import json
 from pathlib import Path
@@ -6,115 +6,113 @@ from typing import Annotated
 
 import typer
 
-from icnet import checkpoint
 from pipeline import tracking
-from pipeline.cli.export import ExportError, export_cutouts, export_maps
-from pipeline.cli.folder import _model, _rejects, _scores, _sheets
+from pipeline.cli.export import export_cutouts, export_maps
+from pipeline.cli.folder import Options, predict_folder
+from pipeline.cli.models import DEFAULT_MODEL
 from pipeline.evaluate.compare import compare_folders
-from pipeline.index.config import IndexConfig
-from pipeline.index.layouts import Dataset
-from pipeline.index.stage import index_collection
 from pipeline.metrics import aggregate
 from pipeline.papertables.run import make_table
-from pipeline.predict.config import PredictConfig
-from pipeline.predict.stage import find_empty_groups, predict_maps
 from pipeline.register.registry import Registry, roll_back
-from pipeline.runtime import cluster, entrypoint
-from pipeline.sism.config import SismConfig
-from pipeline.sism.stage import make_samples
-
-CHAMPION = "models:/icnet@champion"
+from pipeline.runtime import entrypoint
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
 @app.command("predict")
 def predict_command(
-    photos: Annotated[Path, typer.Argument(help="a folder with a folder per group, or of one group's photographs")],
-    out: Annotated[Path, typer.Argument(help="gets <group>/<name>.png, a sheet per group, scores.csv")],
-    model: Annotated[str, typer.Option(help="models:/..., a checkpoint of ours or of the authors")] = CHAMPION,
-    sism_method: Annotated[str | None, typer.Option("--sism", help="SOD method; the model's own, or gc")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="images through the network at once")] = 8,
+    photos: Annotated[Path, typer.Argument(help="A folder with one folder per group, or with one group's images.")],
+    out: Annotated[
+        Path,
+        typer.Argument(help="Gets <group>/<name>.png, a contact sheet <group>.jpg, scores.csv and rejects.csv."),
+    ],
+    model: Annotated[
+        str, typer.Option(help="models:/<name>@<alias>, or a checkpoint of this project or of the authors.")
+    ] = DEFAULT_MODEL,
+    sism_method: Annotated[
+        str | None, typer.Option("--sism", help="SOD method. Default: the model's, or gc for checkpoints.")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "--batch", min=1, help="Images that go through the network at once.")
+    ] = 8,
 ) -> None:
-    """Co-saliency maps of photographs, at their original sizes. A killed run goes on where it stopped."""
-    if out.resolve().is_relative_to(photos.resolve()):
-        raise ExportError(f"{out} lies inside {photos}: its maps would be photographs the next time")
-    work = out / ".cosal"
-    weights, spec = _model(model, work)
-    size = checkpoint.load(weights).config.size
-    index_collection(photos.resolve(), work / "index", Dataset(root=str(photos)), IndexConfig())
-    with cluster.connect():
-        make_samples(work / "index", work / "samples", SismConfig(method=sism_method or spec), size)
-        predict_maps(work / "samples", weights, work / "maps", work / "cues", PredictConfig(batch_size=batch))
-    count = export_maps(work / "maps", out)
-    groups = _sheets(work, out)
-    _scores(work, out / "scores.csv")
-    refused = _rejects(work, out / "rejects.csv")
-    print(f"{count} co-saliency maps of {groups} groups in {out}, a sheet per group beside them, scores in scores.csv")
-    if refused:
-        print(f"{refused} files could not be used: {out / 'rejects.csv'} says why")
-    for group in find_empty_groups(work / "maps"):
-        print(f"group {group!r}: its SISMs show next to nothing, do not rely on its maps")
+    """Write the co-saliency maps of photographs at their original sizes.
+
+    An interrupted run continues where it stopped. Example: cosal predict holiday maps
+    """
+    summary = predict_folder(photos, out, Options(model, sism_method, batch_size))
+    print(f"{summary.maps} co-saliency maps of {summary.groups} groups in {out}, scores in {out / 'scores.csv'}")
+    if summary.removed:
+        print(f"{len(summary.removed)} files of earlier runs were removed: {', '.join(summary.removed[:3])} ...")
+    if summary.rejects:
+        print(f"{summary.rejects} files could not be used, reasons in {out / 'rejects.csv'}")
+    for group in summary.empty_groups:
+        print(f"group {group!r}: SISMs are nearly empty, maps are unreliable")
 
 
 @app.command("export")
 def export_command(
-    table: Annotated[Path, typer.Argument(help="a folder of co-saliency maps or samples, e.g. data/maps/msrc")],
-    out: Annotated[Path, typer.Argument(help="gets <group>/<name>.png")],
-    column: Annotated[str | None, typer.Option(help="map, sism, mask or image; what the table has by default")] = None,
+    table: Annotated[Path, typer.Argument(help="A table of co-saliency maps or samples, e.g. data/maps/msrc.")],
+    out: Annotated[Path, typer.Argument(help="Gets <group>/<name>.png.")],
+    column: Annotated[
+        str | None, typer.Option(help="map, sism, mask or image. Default: map, or sism of a samples table.")
+    ] = None,
     cutouts: Annotated[
-        Path | None, typer.Option(help="the index table: cut the images out by their maps, RGBA")
+        Path | None, typer.Option(help="Index table: write the images with their maps as transparency (RGBA).")
     ] = None,
 ) -> None:
-    """The maps of a table as a tree of PNG files."""
+    """Write the maps of a table as PNG files. Example: cosal export data/maps/msrc pngs"""
     count = export_maps(table, out, column) if cutouts is None else export_cutouts(table, cutouts, out)
     print(f"{count} PNG files in {out}")
 
 
 @app.command("score")
 def score_command(
-    maps: Annotated[Path, typer.Argument(help="a folder of <group>/<name>.png")],
-    masks: Annotated[Path, typer.Argument(help="a folder of <group>/<name>.png")],
-    void: Annotated[Path | None, typer.Option(help="a folder of masks of pixels without a label")] = None,
-    size: Annotated[str, typer.Option(help="px of the square to score at, or original")] = "224",
-    as_json: Annotated[bool, typer.Option("--json", help="everything, groups too, as JSON")] = False,
+    maps: Annotated[Path, typer.Argument(help="A folder of <group>/<name>.png.")],
+    masks: Annotated[Path, typer.Argument(help="A folder of <group>/<name>.png.")],
+    void: Annotated[Path | None, typer.Option(help="A folder of masks of pixels that are not scored.")] = None,
+    size: Annotated[str, typer.Option(help="Side of the square at which maps are scored in px, or original.")] = "224",
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores, also of each group, as JSON.")] = False,
 ) -> None:
-    """The field's metrics of anybody's maps; what is missing or left over is named."""
+    """Score maps against masks; maps or masks without a partner are listed. Example: cosal score maps masks"""
     if size != "original" and not (size.isdigit() and int(size)):
-        raise typer.BadParameter(f"--size is px or original, got {size}")
-    found = compare_folders(maps, masks, void, None if size == "original" else int(size))
+        raise typer.BadParameter(f"--size is a number of px or original, got {size}")
+    comparison = compare_folders(maps, masks, void, None if size == "original" else int(size))
     if as_json:
-        print(json.dumps(found.content(), indent=1, ensure_ascii=False))
+        print(json.dumps(comparison.content(), indent=1, ensure_ascii=False))
         return
-    print(aggregate.format_table([(maps.name, size if size == "original" else f"{size} px", found.scores)]))
-    for sentence in found.sentences():
+    print(aggregate.format_table([(maps.name, size if size == "original" else f"{size} px", comparison.scores)]))
+    for sentence in comparison.sentences():
         print(sentence)
 
 
 @app.command("table")
 def table_command(
-    number: Annotated[int, typer.Argument(min=1, max=4, help="which table of the paper")],
+    number: Annotated[int, typer.Argument(min=1, max=4, help="Number of the table in the paper.")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", "-S", help="a value of params.yaml for every line, key=value")
+        list[str] | None, typer.Option("--set", "-S", help="A value of params.yaml for every row, key=value.")
     ] = None,
     sods: Annotated[
-        list[str] | None, typer.Option("--sism", help="Table 3: a SOD method to compare; the one configured, gc, ones")
+        list[str] | None, typer.Option("--sism", help="Table 3: SOD method to compare. Default: sism.method, gc, ones.")
     ] = None,
 ) -> None:
-    """A table of the paper for the configured benchmarks, as DVC experiments that leave the workspace as it is."""
+    """Make a table of the paper for the configured benchmarks, as DVC experiments that leave the workspace unchanged.
+
+    Example: cosal table 2 -S train.epochs=10
+    """
     print(make_table(number, settings or [], sods or []).text())
 
 
 @app.command("rollback")
 def rollback_command(
-    version: Annotated[str | None, typer.Argument(help="the version to take; without it, the champion before")] = None,
-    name: Annotated[str, typer.Option(help="the registered model")] = "icnet",
+    version: Annotated[str | None, typer.Argument(help="Version to promote. Default: the previous champion.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the registered model.")] = "icnet",
 ) -> None:
-    """Make the champion before the champion again; the gate does not promote the version that is left by itself."""
-    left, taken = roll_back(Registry(name, tracking.find_server()), version)
-    print(f"models:/{name}@champion is version {taken} again, no longer {left}")
+    """Promote the previous champion of the registered model again. The replaced version stays registered."""
+    old, new = roll_back(Registry(name, tracking.find_server()), version)
+    print(f"models:/{name}@champion is version {new}, it was version {old}")
 
 
 def main() -> None:
-    """The console script."""
+    """Run `cosal`."""
     entrypoint.run_app(app, "cosal")

@@ -1,4 +1,4 @@
-"""Tables as folders of PNG files, `<group>/<name>.png`, as the field's evaluation toolboxes read them."""
+"""Tables as folders of PNG files, `<group>/<name>.png`, the layout that evaluation toolboxes read."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -11,70 +11,83 @@ from tqdm import tqdm
 
 from icnet import images
 from pipeline import tables
+from pipeline.cli.output import OutputFolder, ProtectedFiles
 
-CHUNK_SIZE = 64
-"""Rows in memory at a time."""
+ROWS_IN_MEMORY = 64
 
 
 class ExportError(ValueError):
-    """A table that has no such maps, or a name that would lead out of the folder."""
+    """A table without the column that is asked for, or a name that is not a file name."""
 
 
 def export_maps(table: Path, out: Path, column: str | None = None) -> int:
-    """Write the co-saliency maps of a maps table, or the SISMs (or `column`) of a samples table; returns how many.
+    """Write the co-saliency maps of a maps table, or the SISMs of a samples table, or `column`; returns their number.
 
-    Files are whole or not there. Raises ExportError where the table has no such column.
+    Raises ExportError if the table has no such column, and OutputError if a file must not be written.
     """
-    known = tables.read_rows(table, 0, 1).column_names if tables.load_manifest(table)["rows"] else [column or "map"]
-    column = column or next((name for name in ("map", "sism") if name in known), None)
-    if column not in known:
-        raise ExportError(f"{table} has no column {column!r} of maps (there: {', '.join(known)})")
-    return sum(_write(out, row, row[column]) for row in _rows(table, column) if row[column] is not None)
-
-
-def export_cutouts(table: Path, index: Path, out: Path) -> int:
-    """Write each image, upright and at its original size, with its co-saliency map as transparency; returns how many.
-
-    Raises BadImage or OSError where an image of the index can no longer be read.
-    """
-    root = Path(tables.load_manifest(index)["root"])
-    listed = tables.read_table(index, ["group", "name", "image"]).to_pylist()
-    files = {(row["group"], row["name"]): root / row["image"] for row in listed}
+    columns = tables.read_rows(table, 0, 1).column_names if tables.load_manifest(table)["rows"] else [column or "map"]
+    column = column or next((name for name in ("map", "sism") if name in columns), "map")
+    if column not in columns:
+        raise ExportError(f"{table} has no column {column!r} of maps, it has: {', '.join(columns)}")
+    output = OutputFolder(out)
+    output.plan(_list_names(table), ProtectedFiles.find([table], []))
     count = 0
-    for row in _rows(table, "map"):
-        picture = images.decode(files[row["group"], row["name"]].read_bytes())
-        alpha = images.resize(images.decode_gray(row["map"]), picture.shape[:2])
-        count += _write(out, row, _rgba(picture, alpha))
+    for row in _iterate_rows(table, column):
+        if row[column] is not None:
+            output.write(name_png(row["group"], row["name"]), row[column])
+            count += 1
+    output.remove_old_files()
     return count
 
 
-def make_path(out: Path, group: str, name: str) -> Path:
-    """The file of an image below `out`. Raises ExportError where it would lie anywhere else."""
-    file = out / group / f"{name}.png"
-    if file.resolve().parent.parent != out.resolve():
-        raise ExportError(f"{group}/{name} is no file name below {out}")
-    return file
+def export_cutouts(table: Path, index: Path, out: Path) -> int:
+    """Write each image, upright and at its original size, with its map as transparency (RGBA); returns their number.
+
+    Raises ImageError or OSError if an image of the index cannot be read, and OutputError if a file must not be written.
+    """
+    root = Path(tables.load_manifest(index)["root"])
+    rows = tables.read_table(index, ["group", "name", "image", "mask", "void"]).to_pylist()
+    paths = [root / row[kind] for row in rows for kind in ("image", "mask", "void") if row[kind] is not None]
+    image_files = {(row["group"], row["name"]): root / row["image"] for row in rows}
+    output = OutputFolder(out)
+    output.plan(_list_names(table), ProtectedFiles.find([root, table, index], paths))
+    count = 0
+    for row in _iterate_rows(table, "map"):
+        image = images.decode(image_files[row["group"], row["name"]].read_bytes())
+        alpha = images.resize(images.decode_gray(row["map"]), image.shape[:2])
+        output.write(name_png(row["group"], row["name"]), _encode_rgba(image, alpha))
+        count += 1
+    output.remove_old_files()
+    return count
 
 
-def _rows(table: Path, column: str) -> Iterator[dict[str, Any]]:
+def name_png(group: str, name: str) -> str:
+    """The PNG file of an image, as a path below the output folder.
+
+    Raises ExportError if group and name are not plain file names.
+    """
+    for part in (group, name):
+        if part in ("", ".", "..") or "/" in part or "\0" in part:
+            raise ExportError(f"{group}/{name} is not the name of a file below the output folder")
+    return f"{group}/{name}.png"
+
+
+def _list_names(table: Path) -> list[str]:
+    rows = tables.read_table(table, ["group", "name"]).to_pylist()
+    return [name_png(row["group"], row["name"]) for row in rows]
+
+
+def _iterate_rows(table: Path, column: str) -> Iterator[dict[str, Any]]:
     total = tables.load_manifest(table)["rows"]
-    with tqdm(total=total, unit="image", desc=f"{column}s to PNG", mininterval=1.0) as bar:
-        for start in range(0, total, CHUNK_SIZE):
-            rows = tables.read_rows(table, start, min(total, start + CHUNK_SIZE), ["group", "name", column]).to_pylist()
+    with tqdm(total=total, unit="image", desc="PNG files", mininterval=1.0) as bar:
+        for start in range(0, total, ROWS_IN_MEMORY):
+            stop = min(total, start + ROWS_IN_MEMORY)
+            rows = tables.read_rows(table, start, stop, ["group", "name", column]).to_pylist()
             yield from rows
             bar.update(len(rows))
 
 
-def _write(out: Path, row: dict[str, Any], data: bytes) -> int:
-    file = make_path(out, row["group"], row["name"])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.part")
-    temporary.write_bytes(data)
-    temporary.replace(file)
-    return 1
-
-
-def _rgba(picture: np.ndarray, alpha: np.ndarray) -> bytes:
+def _encode_rgba(image: np.ndarray, alpha: np.ndarray) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(np.dstack([picture, alpha])).save(buffer, "PNG")
+    Image.fromarray(np.dstack([image, alpha])).save(buffer, "PNG")
     return buffer.getvalue()

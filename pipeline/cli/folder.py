@@ -1,75 +1,118 @@
-"""Maps of a folder of photographs, without params.yaml."""
+"""Co-saliency maps of a folder of photographs, without params.yaml."""
 
-import csv
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+from icnet import checkpoint
+from pipeline import tables
+from pipeline.cli.csv_files import format_csv
+from pipeline.cli.export import name_png
+from pipeline.cli.models import DEFAULT_MODEL, find_model
+from pipeline.cli.output import WORK_FOLDER, OutputFolder
+from pipeline.cli.photographs import (
+    REJECTS_FILE,
+    SCORES_FILE,
+    Photographs,
+    find_photographs,
+    has_map_file,
+    name_sheet,
+)
+from pipeline.cli.sheets import draw_group_sheets
+from pipeline.index.config import IndexConfig
+from pipeline.index.layouts import Dataset
+from pipeline.index.stage import index_collection
+from pipeline.predict.config import PredictConfig
+from pipeline.predict.stage import find_empty_groups, predict_maps
+from pipeline.runtime import cluster
+from pipeline.sism.config import SismConfig
+from pipeline.sism.stage import make_samples
 
-from icnet import images, official
-from pipeline import pictures, tables
-from pipeline.cli.export import make_path
-from pipeline.register.package import fetch_model
-
-SHEET_COLUMNS = 8
-"""Images in a row of a contact sheet; SHEETS rows at most."""
-
-SHEET_ROWS = 12
+ROWS_IN_MEMORY = 64
 
 SCORES = ("weight", "area", "agreement", "saliency")
 
 
-def _model(model: str, work: Path) -> tuple[Path, str]:
-    """The file of weights behind a name, and the SOD method that belongs to it."""
-    if model.startswith("models:/"):
-        shutil.rmtree(work / "model", ignore_errors=True)
-        (work / "model").mkdir(parents=True)
-        return fetch_model(model, work / "model")
-    if not Path(model).is_file():
-        raise official.CheckpointError(f"there is no file {model}; a registered model is named models:/<name>@<alias>")
-    return Path(model), "gc"
+@dataclass(frozen=True)
+class Options:
+    """How `cosal predict` makes maps. `sism_method`: None takes that of the model."""
+
+    model: str = DEFAULT_MODEL
+    sism_method: str | None = None
+    batch_size: int = 8
 
 
-def _sheets(work: Path, out: Path) -> int:
-    """A contact sheet `<group>.jpg` per group: its first photographs, each over what its map keeps of it."""
-    groups = tables.read_table(work / "maps", ["group"])["group"].to_pylist()
-    starts = [row for row, group in enumerate(groups) if row == 0 or group != groups[row - 1]]
-    for start, stop in zip(starts, [*starts[1:], len(groups)], strict=True):
-        last = min(stop, start + SHEET_COLUMNS * SHEET_ROWS)
-        samples = {row["name"]: row for row in tables.read_rows(work / "samples", start, last).to_pylist()}
-        rows = []
-        for row in tables.read_rows(work / "maps", start, last, ["name", "map"]).to_pylist():
-            image = images.decode(samples[row["name"]]["image"])
-            found = images.resize(images.decode_gray(row["map"]), image.shape[:2])
-            rows.append((row["name"], image, found, pictures.draw_overlay(image, found)))
-        picture = pictures.draw_sheet(
-            [[one[part] for one in line] for line in _lines(rows) for part in (1, 2, 3)],
-            labels=[label for _ in _lines(rows) for label in ("image", "map", "kept")],
-            title=f"{groups[start]}: {stop - start} images",
-        )
-        folder = make_path(out, groups[start], "sheet").parent
-        Image.fromarray(picture).save(folder.with_name(f"{folder.name}.jpg"), quality=90)
-    return len(starts)
+@dataclass(frozen=True)
+class Summary:
+    """What was written. `removed`: files of earlier runs, as paths below the output folder."""
+
+    maps: int
+    groups: int
+    rejects: int
+    empty_groups: list[str]
+    removed: list[str]
 
 
-def _lines(rows: list) -> list[list]:
-    return [rows[start : start + SHEET_COLUMNS] for start in range(0, len(rows), SHEET_COLUMNS)]
+def predict_folder(root: Path, out: Path, options: Options) -> Summary:
+    """Write the maps of the photographs below `root`, a contact sheet per group, scores and rejects to `out`.
+
+    An interrupted run continues where it stopped. Raises OutputError, before anything is written, if a file must not be
+    written, and CollectionError if there is no image.
+    """
+    photographs, output = find_photographs(root, out), OutputFolder(out)
+    output.plan(photographs.list_outputs(), photographs.find_protected())
+    work = output.folder / WORK_FOLDER
+    _compute_maps(photographs, work, options)
+    count = _write_maps(work / "maps", output)
+    groups = _write_sheets(work, output)
+    _write_scores(work / "maps", output)
+    rejects = _write_rejects(work, photographs, output)
+    return Summary(count, groups, rejects, find_empty_groups(work / "maps"), output.remove_old_files())
 
 
-def _scores(work: Path, file: Path) -> None:
-    """Every image's scores, the group's least common image first."""
-    rows = tables.read_table(work / "maps", ["group", "name", *SCORES]).to_pylist()
+def _compute_maps(photographs: Photographs, work: Path, options: Options) -> None:
+    model = find_model(options.model, work / "model")
+    size = checkpoint.load(model.weights).config.size
+    sism = SismConfig(method=options.sism_method or model.sism_method)
+    config = PredictConfig(batch_size=options.batch_size)
+    index_collection(photographs.root, work / "index", Dataset(root=str(photographs.root)), IndexConfig())
+    with cluster.connect():
+        make_samples(work / "index", work / "samples", sism, size)
+        predict_maps(work / "samples", model.weights, work / "maps", work / "cues", config)
+
+
+def _write_maps(maps: Path, output: OutputFolder) -> int:
+    count, total = 0, tables.load_manifest(maps)["rows"]
+    for start in range(0, total, ROWS_IN_MEMORY):
+        stop = min(total, start + ROWS_IN_MEMORY)
+        for row in tables.read_rows(maps, start, stop, ["group", "name", "map"]).to_pylist():
+            if has_map_file(row["group"], row["name"]):
+                output.write(name_png(row["group"], row["name"]), row["map"])
+                count += 1
+    return count
+
+
+def _write_sheets(work: Path, output: OutputFolder) -> int:
+    count = 0
+    for group, sheet in draw_group_sheets(work / "samples", work / "maps"):
+        count += 1
+        if name_sheet(group) in output.planned:
+            output.write(name_sheet(group), sheet)
+    return count
+
+
+def _write_scores(maps: Path, output: OutputFolder) -> None:
+    """Write the scores of every image; the image that has least in common with its group is first."""
+    rows = tables.read_table(maps, ["group", "name", *SCORES]).to_pylist()
     rows.sort(key=lambda row: (row["group"], row["weight"]))
-    with file.open("w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["group", "name", *SCORES])
-        writer.writerows([row["group"], row["name"], *(f"{row[name]:.4f}" for name in SCORES)] for row in rows)
+    cells = [[row["group"], row["name"], *(f"{row[name]:.4f}" for name in SCORES)] for row in rows]
+    output.write(SCORES_FILE, format_csv(["group", "name", *SCORES], cells))
 
 
-def _rejects(work: Path, file: Path) -> int:
-    rows = [row for stage in ("index", "samples") for row in tables.read_rejects(work / stage).to_pylist()]
-    with file.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, tables.REJECTS.names)
-        writer.writeheader()
-        writer.writerows(rows)
+def _write_rejects(work: Path, photographs: Photographs, output: OutputFolder) -> int:
+    rows: list[dict[str, Any]] = photographs.list_rejects()
+    for table in ("index", "samples"):
+        rows += tables.read_rejects(work / table).to_pylist()
+    columns = tables.REJECTS.names
+    output.write(REJECTS_FILE, format_csv(columns, [[row[name] for name in columns] for row in rows]))
     return len(rows)

@@ -42,7 +42,7 @@ def log_results(
 
 def _find_run(inputs: Inputs) -> tracking.Run:
     """The run of the training; maps of cut groups are a method of their own, not what the model is worth."""
-    trained, cut = read_run_id(inputs.model), tables.load_manifest(inputs.maps).get("cut")
+    trained, cut = read_run_id(inputs.model), tables.load_manifest(inputs.maps).get("subgroup_size")
     return tracking.open_method_run(f"ICNet {trained}, groups cut by {cut}") if cut else tracking.reopen_run(trained)
 
 

@@ -1,5 +1,5 @@
-"""Pictures for people: contact sheets, panels and overlays."""
+"""Pictures for people: contact sheets and maps drawn over their images."""
 
-from pipeline.pictures.sheet import FAINT, GAP, INK, LINE, PAPER, draw_overlay, draw_sheet
+from pipeline.pictures.sheet import EDGE_COLOR, draw_overlay, draw_sheet
 
-__all__ = ["FAINT", "GAP", "INK", "LINE", "PAPER", "draw_overlay", "draw_sheet"]
+__all__ = ["EDGE_COLOR", "draw_overlay", "draw_sheet"]

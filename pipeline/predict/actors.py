@@ -1,141 +1,134 @@
-"""Ray Data actors of stage predict: SIVs, their weights, and co-saliency maps."""
+"""The workers of stage predict: cues, weights and co-saliency maps, shard by shard."""
 
 import pickle
 from collections.abc import Iterator
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from torch import Tensor
 
 from icnet import checkpoint, images
-from icnet.correlation import Cues
 from icnet.memory import keep_freed_blocks
 from pipeline import tables
-from pipeline.predict.cues_files import name_cues_file, name_weights_file, save_cues, save_tensors
-from pipeline.predict.inputs import GroupBatch
+from pipeline.predict.config import Precision
+from pipeline.predict.cue_files import (
+    GroupPart,
+    load_cues,
+    load_weights,
+    name_cues_file,
+    name_merged_file,
+    name_weights_file,
+    save_cues,
+    save_weights,
+)
+from pipeline.predict.inputs import Batch, Row, make_batches
 from pipeline.predict.plan import space_evenly
 from pipeline.runtime import cluster
 from pipeline.tables import Shard
 
-GatheredCues = dict[str, tuple[ray.ObjectRef, int]]
-"""By the key of a piece its whole unit's cues and their weights [m], and where in them the piece's images begin."""
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+Task = dict[str, Any]
+"""One shard: `number`, `start`, `stop`, `key`, and in `payload` its pickled rows."""
 
 
 class NetworkActor:
-    """The model on this worker's device, and the samples of a shard as its input."""
+    """The model on this worker's device."""
 
-    def __init__(self, model: str, batch: int, precision: str) -> None:
+    def __init__(self, model: str, batch_size: int, precision: Precision) -> None:
         keep_freed_blocks()
         self.device = cluster.get_device()
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        self.model = checkpoint.load(model, self.device).for_inference(getattr(torch, precision))
-        self.model.chunk = batch
+        self.model = checkpoint.load(model, self.device).for_inference(DTYPES[precision])
+        self.model.chunk = batch_size
 
-    def packs(self, rows: list[dict[str, Any]]) -> Iterator[GroupBatch]:
-        """The shard's groups in packs of at most `batch` images; a larger group is a pack of its own."""
-        groups = [list(members) for _, members in groupby(rows, key=itemgetter("unit"))]
-        pack: list[list[dict[str, Any]]] = []
-        for members in groups:
-            if pack and sum(map(len, pack)) + len(members) > self.model.chunk:
-                yield self._pack(pack)
-                pack = []
-            pack.append(members)
-        if pack:
-            yield self._pack(pack)
-
-    def _pack(self, groups: list[list[dict[str, Any]]]) -> GroupBatch:
-        rows = [row for members in groups for row in members]
-        pictures = images.normalize(np.stack([row["image"] for row in rows])).to(self.device)
-        return GroupBatch(groups, pictures, images.scale_maps(np.stack([row["sism"] for row in rows])).to(self.device))
+    def make_batches(self, task: Task) -> Iterator[Batch]:
+        """The shard's subgroups in batches."""
+        return make_batches(pickle.loads(task["payload"]), self.model.chunk, self.device)
 
 
 class CuesActor(NetworkActor):
-    """Ray Data actor: writes the cues of one piece of a unit."""
+    """Writes the cues of the shards of large groups."""
 
     def __init__(self, folder: str, **network: Any) -> None:
         super().__init__(**network)
         self.folder = Path(folder)
 
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        for pack in self.packs(pickle.loads(task["payload"])):
-            save_cues(
-                self.model.intra_cues(pack.pictures, pack.sisms).to("cpu"), name_cues_file(self.folder, task["key"])
-            )
+    def __call__(self, task: Task) -> dict[str, Any]:
+        (batch,) = self.make_batches(task)
+        save_cues(self.model.intra_cues(batch.images, batch.sisms), name_cues_file(self.folder, task["key"]))
         return {"number": task["number"], "images": task["stop"] - task["start"]}
 
 
 class WeightsActor(NetworkActor):
-    """Ray Data actor: writes how much a sample of a unit's images leans on each SIV of the unit."""
+    """Writes the weights of the SIVs of large groups, from a sample of each group's images."""
 
-    def __init__(self, folder: str, cues: dict[str, ray.ObjectRef], **network: Any) -> None:
+    def __init__(self, folder: str, **network: Any) -> None:
         super().__init__(**network)
-        self.folder, self.cues = Path(folder), cues
+        self.folder = Path(folder)
 
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        (pack,) = self.packs(pickle.loads(task["payload"]))
-        cues = ray.get(self.cues[task["key"]]).to(self.device)
-        found = mean_siv_weights(self.model.predict(pack.pictures, pack.sisms, cues).weights)
-        save_tensors({"weights": found}, name_weights_file(self.folder, task["key"]))
+    def __call__(self, task: Task) -> dict[str, Any]:
+        (batch,) = self.make_batches(task)
+        cues = load_cues(name_merged_file(self.folder, task["key"])).to(self.device)
+        prediction = self.model.predict(batch.images, batch.sisms, cues)
+        save_weights(average_siv_weights(prediction.weights), name_weights_file(self.folder, task["key"]))
         return {"number": task["number"], "images": task["stop"] - task["start"]}
 
 
-def mean_siv_weights(weights: Tensor) -> Tensor:
-    """How much the images of a unit lean on each of its SIVs, [m] of [n, m]: 1 = as much as on an average one."""
-    return weights.float().mean(dim=0) * weights.shape[1]
-
-
 class MapsActor(NetworkActor):
-    """Ray Data actor: writes the co-saliency maps of one shard after another."""
+    """Writes the shards of co-saliency maps."""
 
-    def __init__(self, folder: str, gathered: GatheredCues, **network: Any) -> None:
+    def __init__(self, folder: str, parts: dict[str, GroupPart], **network: Any) -> None:
+        """`parts`: by shard key, the shards of large groups."""
         super().__init__(**network)
-        self.folder, self.gathered = folder, gathered
+        self.folder, self.parts = folder, parts
 
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        rows = []
-        for pack in self.packs(pickle.loads(task["payload"])):
-            whole = self._whole(task["key"], len(pack.pictures))
-            sizes = [len(members) for members in pack.groups]
-            found = self.model.predict_groups(pack.pictures, pack.sisms, sizes, whole and [whole[0]])
-            for members, one in zip(pack.groups, found, strict=True):
-                weights = whole[1] if whole else mean_siv_weights(one.weights[space_evenly(len(members))])
-                rows += _make_rows(members, one.maps.float(), weights.tolist())
+    def __call__(self, task: Task) -> dict[str, Any]:
+        part, rows = self.parts.get(task["key"]), []
+        for batch in self.make_batches(task):
+            rows += self._predict_subgroups(batch) if part is None else self._predict_part(batch, part)
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
         tables.write_shard(self.folder, shard, tables.MAPS, rows, [])
         return {"number": shard.number, "images": len(rows)}
 
-    def _whole(self, piece: str, size: int) -> tuple[Cues, Tensor] | None:
-        """The cues of the unit that this shard of `size` images is a piece of, and these images' weights in it.
+    def _predict_subgroups(self, batch: Batch) -> list[Row]:
+        predictions = self.model.predict_groups(batch.images, batch.sisms, batch.sizes)
+        made: list[Row] = []
+        for rows, prediction in zip(batch.subgroups, predictions, strict=True):
+            weights = average_siv_weights(prediction.weights[space_evenly(len(rows))])
+            made += _make_rows(rows, prediction.maps, weights)
+        return made
 
-        None for units that are whole: a shard holds either whole units or a piece of one.
-        """
-        if piece not in self.gathered:
-            return None
-        found, first = self.gathered[piece]
-        cues, weights = ray.get(found)
-        return cues.to(self.device), weights[first : first + size]
+    def _predict_part(self, batch: Batch, part: GroupPart) -> list[Row]:
+        (rows,) = batch.subgroups
+        prediction = self.model.predict(batch.images, batch.sisms, load_cues(part.cues).to(self.device))
+        weights = load_weights(part.weights)[part.start : part.start + len(rows)]
+        return _make_rows(rows, prediction.maps, weights)
 
 
-def _make_rows(members: list[dict[str, Any]], maps: Tensor, weights: list[float]) -> list[dict[str, Any]]:
-    return [_make_row(*each) for each in zip(members, maps[:, 0].cpu().numpy(), weights, strict=True)]
+def average_siv_weights(weights: Tensor) -> Tensor:
+    """The mean weight [m] of each SIV over n images, from [n, m]; 1 is the weight of an average SIV of the group."""
+    return weights.float().mean(dim=0) * weights.shape[1]
 
 
-def _make_row(member: dict[str, Any], map_: np.ndarray, weight: float) -> dict[str, Any]:
-    """The MAPS row of one sample: its map [s, s] at the image's original size, and its scores."""
-    salient, seen = map_ > 0.5, member["sism"] > 127
-    union = np.count_nonzero(salient | seen)
+def _make_rows(rows: list[Row], maps: Tensor, weights: Tensor) -> list[Row]:
+    arrays = maps.float()[:, 0].cpu().numpy()
+    return [_make_row(*each) for each in zip(rows, arrays, weights.tolist(), strict=True)]
+
+
+def _make_row(sample: Row, map_: np.ndarray, weight: float) -> Row:
+    """The MAPS row of a sample: its map [s, s] resized to the size of the original image, and its scores."""
+    in_map, in_sism = map_ > 0.5, sample["sism"] > 127
+    union = np.count_nonzero(in_map | in_sism)
     return {
-        "group": member["group"],
-        "name": member["name"],
-        "map": images.encode(images.resize(images.quantize(map_), (member["height"], member["width"]))),
+        "group": sample["group"],
+        "name": sample["name"],
+        "map": images.encode(images.resize(images.quantize(map_), (sample["height"], sample["width"]))),
         "weight": weight,
-        "area": float(salient.mean()),
-        "agreement": np.count_nonzero(salient & seen) / union if union else 1.0,
-        "saliency": float(member["sism"].mean() / 255),
+        "area": float(in_map.mean()),
+        "agreement": np.count_nonzero(in_map & in_sism) / union if union else 1.0,
+        "saliency": float(sample["sism"].mean() / 255),
     }

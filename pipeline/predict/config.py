@@ -6,10 +6,11 @@ from pydantic import Field
 
 from pipeline.runtime import params
 
+Precision = Literal["float32", "bf16"]
+
 
 class PredictConfig(params.Section):
-    """How co-saliency maps are predicted. `shard`: images a shard; `batch`: images through the network at once; `cut`:
-    Table 4's n_test, groups cut into batches of that many images that know nothing of each other (null: whole)."""
+    """How co-saliency maps are predicted."""
 
     renamed: ClassVar[dict[str, str]] = {
         "shard": "shard_size",
@@ -18,10 +19,22 @@ class PredictConfig(params.Section):
         "actors": "num_actors",
         "gpus": "gpus_per_actor",
     }
+    renamed_values: ClassVar[dict[str, dict[str, str]]] = {"precision": {"bfloat16": "bf16"}}
 
-    shard_size: int = Field(256, ge=1)
-    batch_size: int = Field(8, ge=1)
-    subgroup_size: int | None = Field(None, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    num_actors: int | None = Field(None, ge=1)
-    gpus_per_actor: float | None = Field(None, ge=0)
+    shard_size: int = Field(256, ge=1, description="Images per shard. A larger group is spread over several shards.")
+    batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
+    subgroup_size: int | None = Field(
+        None,
+        ge=1,
+        description="Split every group into subgroups of this many images, which are predicted independently of each "
+        "other (n_test in Table 4 of the paper). null: predict whole groups.",
+    )
+    precision: Precision = Field(
+        "float32", description="Number format of the convolutions. bf16 is faster where the hardware supports it."
+    )
+    num_actors: int | None = Field(
+        None, ge=1, description="Workers that run the network. null: one per GPU, or one per core without GPUs."
+    )
+    gpus_per_actor: float | None = Field(
+        None, ge=0, description="GPUs per worker; a fraction shares a GPU, 0 uses the CPU. null: 1 if there are GPUs."
+    )

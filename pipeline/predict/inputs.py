@@ -1,52 +1,88 @@
-"""Samples as input of the network: read from shards, batched by group."""
+"""Samples as input of the network: read from shards, put together in batches."""
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from icnet import images
 from pipeline import tables
 from pipeline.predict.plan import name_subgroups, space_evenly
 
-ROWS_TOGETHER = 64
-"""Rows of a samples table that lie together on disk."""
+COLUMNS = ["group", "name", "image", "sism", "height", "width"]
+
+ROWS_PER_ROW_GROUP = 64
+"""Rows of a samples table that are read together."""
+
+Row = dict[str, Any]
+"""A row of SAMPLES with decoded image [s, s, 3] and SISM [s, s], both uint8, and the name of its subgroup."""
 
 
 class ReadSamples:
-    """CPU task: the samples of one shard as arrays; of a unit's, `sample` evenly spaced ones where there are more."""
+    """CPU task: read and decode the samples of one shard.
 
-    def __init__(self, samples: str, cut: int | None = None, sample: int | None = None) -> None:
-        self.samples, self.cut, self.sample = Path(samples), cut, sample
+    With `max_images`, only that many evenly spaced samples are read.
+    """
+
+    def __init__(self, samples: str, subgroup_size: int | None = None, max_images: int | None = None) -> None:
+        self.samples, self.subgroup_size, self.max_images = Path(samples), subgroup_size, max_images
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        columns = ["group", "name", "image", "sism", "height", "width"]
-        rows = self._rows(task["start"], task["stop"], columns)
-        for row, unit in zip(rows, name_subgroups([row["group"] for row in rows], self.cut), strict=True):
+        rows = self._read_rows(task["start"], task["stop"])
+        subgroups = name_subgroups([row["group"] for row in rows], self.subgroup_size)
+        for row, subgroup in zip(rows, subgroups, strict=True):
             row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])
-            row["unit"] = unit
+            row["subgroup"] = subgroup
         return {**task, "payload": pickle.dumps(rows, protocol=5)}
 
-    def _rows(self, start: int, stop: int, columns: list[str]) -> list[dict[str, Any]]:
-        if self.sample is None:
-            return tables.read_rows(self.samples, start, stop, columns).to_pylist()
-        rows = []
-        for _, some in groupby(
-            start + space_evenly(stop - start, self.sample), key=lambda place: place // ROWS_TOGETHER
-        ):
-            places = list(some)
-            near = tables.read_rows(self.samples, int(places[0]), int(places[-1]) + 1, columns)
-            rows += near.take([place - places[0] for place in places]).to_pylist()
+    def _read_rows(self, start: int, stop: int) -> list[Row]:
+        if self.max_images is None:
+            return tables.read_rows(self.samples, start, stop, COLUMNS).to_pylist()
+        rows: list[Row] = []
+        positions = start + space_evenly(stop - start, self.max_images)
+        for _, some in groupby(positions.tolist(), key=lambda position: position // ROWS_PER_ROW_GROUP):
+            near = list(some)
+            found = tables.read_rows(self.samples, near[0], near[-1] + 1, COLUMNS)
+            rows += found.take([position - near[0] for position in near]).to_pylist()
         return rows
 
 
 @dataclass(frozen=True)
-class GroupBatch:
-    """Whole groups, or a piece of one, that go through the network together: their rows, images and SISMs."""
+class Batch:
+    """Subgroups that go through the network in one call: their rows, images [n, 3, s, s] and SISMs [n, 1, s, s]."""
 
-    groups: list[list[dict[str, Any]]]
-    pictures: Tensor
+    subgroups: list[list[Row]]
+    images: Tensor
     sisms: Tensor
+
+    @property
+    def sizes(self) -> list[int]:
+        """Images of each subgroup."""
+        return [len(rows) for rows in self.subgroups]
+
+
+def make_batches(rows: list[Row], batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """Put whole subgroups together in batches of at most `batch_size` images. A larger subgroup is a batch alone."""
+    batch: list[list[Row]] = []
+    for _, members in groupby(rows, key=itemgetter("subgroup")):
+        subgroup = list(members)
+        if batch and sum(map(len, batch)) + len(subgroup) > batch_size:
+            yield _make_batch(batch, device)
+            batch = []
+        batch.append(subgroup)
+    if batch:
+        yield _make_batch(batch, device)
+
+
+def _make_batch(subgroups: list[list[Row]], device: torch.device) -> Batch:
+    rows = [row for subgroup in subgroups for row in subgroup]
+    inputs = images.normalize(np.stack([row["image"] for row in rows]))
+    sisms = images.scale_maps(np.stack([row["sism"] for row in rows]))
+    return Batch(subgroups, inputs.to(device), sisms.to(device))

@@ -1,47 +1,60 @@
-"""Large groups, spread over several shards: their SIVs and weights are gathered before the maps are predicted."""
+"""Groups that are spread over several shards: their cues and weights are computed before their maps."""
 
 from pathlib import Path
 from typing import Any
 
-import ray
-from safetensors.torch import load_file
-
 from icnet.correlation import Cues
-from pipeline.predict.actors import CuesActor, GatheredCues, WeightsActor
-from pipeline.predict.cues_files import load_cues, name_cues_file, name_weights_file
+from pipeline.predict.actors import CuesActor, WeightsActor
+from pipeline.predict.cue_files import (
+    GroupPart,
+    load_cues,
+    name_cues_file,
+    name_merged_file,
+    name_weights_file,
+    save_cues,
+)
 from pipeline.predict.inputs import ReadSamples
 from pipeline.predict.plan import MAX_SAMPLED_IMAGES
 from pipeline.runtime import stream
 from pipeline.tables import Shard
 
 
-def gather_cues(
-    large: dict[str, list[Shard]],
+def prepare_large_groups(
+    large_groups: dict[str, list[Shard]],
     missing: list[Shard],
     work: Path,
     read: ReadSamples,
     network: dict[str, Any],
     pool: stream.ActorPool,
-) -> GatheredCues:
-    """The passes before the maps, over the large units that maps are still missing of; `work` keeps their results."""
-    wanted = {shard.key for shard in missing}
-    units = [found for found in large.values() if any(shard.key in wanted for shard in found)]
-    work.mkdir(parents=True, exist_ok=True)
-    network = {"folder": str(work.resolve()), **network}
-    todo = [shard for found in units for shard in found if not name_cues_file(work, shard.key).is_file()]
-    stream.process_shards(todo, read.__call__, CuesActor, network, pool, "SIVs of large groups")
-    cues = {}
-    for found in units:
-        cues[found[0].key] = ray.put(Cues.merge([load_cues(name_cues_file(work, shard.key)) for shard in found]))
-    wholes = [Shard(found[0].number, found[0].start, found[-1].stop, found[0].key) for found in units]
-    todo = [shard for shard in wholes if not name_weights_file(work, shard.key).is_file()]
-    sample = ReadSamples(str(read.samples), read.cut, MAX_SAMPLED_IMAGES)
-    stream.process_shards(
-        todo, sample.__call__, WeightsActor, {"cues": cues, **network}, pool, "weights in large groups"
-    )
-    gathered: GatheredCues = {}
-    for found in units:
-        weights = load_file(name_weights_file(work, found[0].key))["weights"]
-        whole = ray.put((ray.get(cues[found[0].key]), weights))
-        gathered |= {shard.key: (whole, shard.start - found[0].start) for shard in found}
-    return gathered
+) -> dict[str, GroupPart]:
+    """Compute the cues and weights of the large groups that have `missing` shards; returns their parts by shard key.
+
+    Results are kept in `work`, a folder that all workers share, so that an interrupted run continues.
+    """
+    missing_keys = {shard.key for shard in missing}
+    groups = [shards for shards in large_groups.values() if any(shard.key in missing_keys for shard in shards)]
+    work = work.resolve()
+    arguments = {"folder": str(work), **network}
+    todo = [shard for shards in groups for shard in shards if not name_cues_file(work, shard.key).is_file()]
+    stream.process_shards(todo, read.__call__, CuesActor, arguments, pool, "SIVs of large groups")
+    for shards in groups:
+        _merge_cues(shards, work)
+    todo = [whole for whole in map(_join_shards, groups) if not name_weights_file(work, whole.key).is_file()]
+    read_some = ReadSamples(str(read.samples), read.subgroup_size, MAX_SAMPLED_IMAGES)
+    stream.process_shards(todo, read_some.__call__, WeightsActor, arguments, pool, "weights in large groups")
+    return {shard.key: _make_part(shard, shards[0], work) for shards in groups for shard in shards}
+
+
+def _merge_cues(shards: list[Shard], work: Path) -> None:
+    file = name_merged_file(work, shards[0].key)
+    if not file.is_file():
+        save_cues(Cues.merge([load_cues(name_cues_file(work, shard.key)) for shard in shards]), file)
+
+
+def _join_shards(shards: list[Shard]) -> Shard:
+    return Shard(shards[0].number, shards[0].start, shards[-1].stop, shards[0].key)
+
+
+def _make_part(shard: Shard, first: Shard, work: Path) -> GroupPart:
+    cues, weights = name_merged_file(work, first.key), name_weights_file(work, first.key)
+    return GroupPart(str(cues), str(weights), shard.start - first.start)

@@ -1,4 +1,4 @@
-"""The plan of stage predict: shards, subgroups and large groups."""
+"""The plan of stage predict: subgroups, shards, and groups that are spread over several shards."""
 
 from collections import Counter, defaultdict
 from itertools import groupby
@@ -11,52 +11,56 @@ from pipeline import tables
 from pipeline.predict.config import PredictConfig
 from pipeline.tables import Shard
 
+OUTPUT_VERSION = 2
+"""Part of every shard's key. Increase it when the same inputs give other maps."""
+
 MAX_SAMPLED_IMAGES = 256
-"""Images of a unit, evenly spaced, that are asked how much they lean on each of its SIVs; a smaller unit's are all."""
+"""The SIVs' weights are averaged over at most this many evenly spaced images of a subgroup."""
 
 
 def space_evenly(size: int, most: int = MAX_SAMPLED_IMAGES) -> np.ndarray:
-    """The places of at most `most` evenly spaced ones of `size`."""
+    """Positions of at most `most` evenly spaced items among `size` items."""
     return np.linspace(0, size - 1, min(size, most)).round().astype(int)
 
 
-def name_subgroups(groups: list[str], cut: int | None) -> list[str]:
-    """What each row is predicted with, by name: its whole group, or the batch of `cut` images of it. `groups` are the
-    groups of rows that start where such a unit does."""
-    if cut is None:
+def name_subgroups(groups: list[str], subgroup_size: int | None) -> list[str]:
+    """The name of each row's subgroup: the images that are predicted together.
+
+    Without `subgroup_size` a subgroup is the whole group. `groups` holds the group of each row, and starts with the
+    first row of a subgroup.
+    """
+    if subgroup_size is None:
         return groups
-    return [f"{group}/{n // cut}" for group, members in groupby(groups) for n, _ in enumerate(members)]
+    return [f"{group}/{n // subgroup_size}" for group, rows in groupby(groups) for n, _ in enumerate(rows)]
 
 
-def find_large_groups(samples: Path, shards: list[Shard], cut: int | None = None) -> dict[str, list[Shard]]:
-    """The shards of every unit that is spread over several; such a shard holds one unit alone."""
-    groups = name_subgroups(tables.read_table(samples, ["group"])["group"].to_pylist(), cut)
-    held = [(shard, set(groups[shard.start : shard.stop])) for shard in shards]
-    times = Counter(group for _, found in held for group in found)
+def find_large_groups(samples: Path, shards: list[Shard], subgroup_size: int | None = None) -> dict[str, list[Shard]]:
+    """The shards of each subgroup that is spread over several shards. Such a shard holds no other subgroup."""
+    groups = name_subgroups(tables.read_table(samples, ["group"])["group"].to_pylist(), subgroup_size)
+    groups_of_shards = [(shard, set(groups[shard.start : shard.stop])) for shard in shards]
+    num_shards = Counter(group for _, held in groups_of_shards for group in held)
     large: dict[str, list[Shard]] = defaultdict(list)
-    for shard, found in held:
-        for group in found:
-            if times[group] > 1:
+    for shard, held in groups_of_shards:
+        for group in held:
+            if num_shards[group] > 1:
                 large[group].append(shard)
     return dict(large)
 
 
-VERSION = 2
-"""Part of every shard's key: raise it when the same inputs shall give other bytes."""
-
-
 def plan_maps(samples: Path, config: PredictConfig, model: str) -> list[Shard]:
-    """Shards of at most `shard` images; a shard's key holds its groups whole, for each map depends on all of them."""
+    """Shards of at most `shard_size` images; `model` is the SHA-256 of the weights.
+
+    A map depends on every image of its group. A shard's key therefore covers all samples of the groups in it.
+    """
     rows = tables.read_table(samples, ["group", "name", "height", "width"])
+    groups = rows["group"].to_pylist()
     entries = tables.load_manifest(samples)["shards"]
-    made = [entry["key"] for entry in entries for _ in range(entry["rows"])]
-    sources: dict[str, set[str]] = defaultdict(set)
-    for group, key in zip(rows["group"].to_pylist(), made, strict=True):
-        sources[group].add(key)
-    whole = {group: tables.fingerprint(sorted(keys)) for group, keys in sources.items()}
-    column = pa.array([whole[group] for group in rows["group"].to_pylist()], pa.string())
-    made_by = ("predict", VERSION, model, config.batch_size, config.precision, config.subgroup_size)
-    rows = rows.set_column(
-        0, "group", pa.array(name_subgroups(rows["group"].to_pylist(), config.subgroup_size), pa.string())
-    )
-    return tables.plan_shards(rows.append_column("whole", column), config.shard_size, *made_by)
+    sample_keys = [entry["key"] for entry in entries for _ in range(entry["rows"])]
+    keys_of_groups: dict[str, set[str]] = defaultdict(set)
+    for group, key in zip(groups, sample_keys, strict=True):
+        keys_of_groups[group].add(key)
+    group_keys = {group: tables.fingerprint(sorted(keys)) for group, keys in keys_of_groups.items()}
+    subgroups = pa.array(name_subgroups(groups, config.subgroup_size), pa.string())
+    rows = rows.append_column("whole", pa.array([group_keys[group] for group in groups], pa.string()))
+    made_by = ("predict", OUTPUT_VERSION, model, config.batch_size, config.precision, config.subgroup_size)
+    return tables.plan_shards(rows.set_column(0, "group", subgroups), config.shard_size, *made_by)

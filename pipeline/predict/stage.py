@@ -1,7 +1,7 @@
-"""Stage predict: model + samples -> co-saliency maps. Groups of any size, each image by the cues of its whole group.
+"""Stage predict: model + samples -> co-saliency maps.
 
-A group that stands whole in one shard is predicted there; of one that is spread over several the SIVs are gathered
-first, and each piece is predicted as members of the whole group (section 3.3).
+A group that one shard holds is predicted in one pass. For a group that is spread over several shards, the SIVs of all
+its images are computed first; each shard is then predicted with the SIVs of the whole group (section 3.3).
 """
 
 import hashlib
@@ -12,20 +12,22 @@ from pipeline import tables
 from pipeline.predict.actors import MapsActor
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.inputs import ReadSamples
-from pipeline.predict.large_groups import gather_cues
+from pipeline.predict.large_groups import prepare_large_groups
 from pipeline.predict.plan import find_large_groups, plan_maps
 from pipeline.runtime import cluster, params, report, stream
+from pipeline.tables import Shard
 
 MIN_SALIENCY = 0.02
-"""A group whose SISMs are darker than this on average carries next to no saliency (section 4.4)."""
+"""SISMs with a lower mean value are nearly empty, and the network fails (section 4.4)."""
 
 
 def predict_maps(
     samples: Path, model: Path, maps: Path, work: Path, config: PredictConfig, storage: str | None = None
 ) -> None:
-    """Predict the co-saliency maps of a samples table, or what is missing of them; `storage`: where they lie.
+    """Predict the co-saliency maps of a samples table, or those that are missing.
 
-    Raises TableError where the samples are unfinished and CheckpointError where the model is none.
+    `work` keeps the cues of large groups until the maps are finished; `storage` is where the shards are stored.
+    Raises TableError if the samples are unfinished, and CheckpointError if `model` is not a checkpoint.
     """
     weights = hashlib.sha256(model.read_bytes()).hexdigest()
     shards = plan_maps(samples, config, weights)
@@ -33,44 +35,47 @@ def predict_maps(
     seconds = 0.0
     if missing:
         with cluster.connect():
-            pool = stream.plan_actors(config.num_actors, config.gpus_per_actor, wants_gpu=True)
-            network = {"model": str(model.resolve()), "batch": config.batch_size, "precision": config.precision}
-            read = ReadSamples(str(samples.resolve()), config.subgroup_size)
-            gathered = gather_cues(
-                find_large_groups(samples, shards, config.subgroup_size), missing, work, read, network, pool
-            )
-            arguments = {"folder": tables.resolve_address(maps, storage), "gathered": gathered, **network}
-            seconds = stream.process_shards(missing, read.__call__, MapsActor, arguments, pool, "co-saliency maps")
-    counts = tables.finish_table(
-        maps, shards, tables.MAPS, storage, stage="predict", model=weights, cut=config.subgroup_size
-    )
+            seconds = _predict_shards(samples, model, maps, work, config, storage, shards, missing)
+    facts = {"stage": "predict", "model": weights, "subgroup_size": config.subgroup_size}
+    counts = tables.finish_table(maps, shards, tables.MAPS, storage, **facts)
     shutil.rmtree(work, ignore_errors=True)
     made = sum(map(len, missing))
     report.print_summary(
         "predict",
-        f"{counts.rows} co-saliency maps at their images' original sizes in {maps}",
-        f"{made} made now in {seconds:.1f} s ({made / max(seconds, 1e-9):.1f} images/s), {counts.rows - made} kept",
-        *(
-            f"group {group!r}: its SISMs show next to nothing, do not rely on its maps"
-            for group in find_empty_groups(maps)
-        ),
+        f"{counts.rows} co-saliency maps at the sizes of the original images in {maps}",
+        f"{made} predicted in {seconds:.1f} s ({made / max(seconds, 1e-9):.1f} images/s), {counts.rows - made} kept",
+        *(f"group {group!r}: SISMs are nearly empty, maps are unreliable" for group in find_empty_groups(maps)),
     )
 
 
+def _predict_shards(
+    samples: Path,
+    model: Path,
+    maps: Path,
+    work: Path,
+    config: PredictConfig,
+    storage: str | None,
+    shards: list[Shard],
+    missing: list[Shard],
+) -> float:
+    """Predict the `missing` shards of the plan; returns seconds."""
+    pool = stream.plan_actors(config.num_actors, config.gpus_per_actor, wants_gpu=True)
+    network = {"model": str(model.resolve()), "batch_size": config.batch_size, "precision": config.precision}
+    read = ReadSamples(str(samples.resolve()), config.subgroup_size)
+    large_groups = find_large_groups(samples, shards, config.subgroup_size)
+    parts = prepare_large_groups(large_groups, missing, work, read, network, pool)
+    arguments = {"folder": tables.resolve_address(maps, storage), "parts": parts, **network}
+    return stream.process_shards(missing, read.__call__, MapsActor, arguments, pool, "co-saliency maps")
+
+
 def find_empty_groups(maps: Path) -> list[str]:
-    """Groups whose SISMs carry next to no saliency: the case in which the network fails (section 4.4)."""
+    """Groups whose SISMs are nearly empty, so that their maps are unreliable (section 4.4)."""
     rows = tables.read_table(maps, ["group", "saliency"])
     means = rows.group_by("group").aggregate([("saliency", "mean")]).to_pylist()
     return sorted(row["group"] for row in means if row["saliency_mean"] < MIN_SALIENCY)
 
 
 def main(samples: Path, model: Path, maps: Path, work: Path) -> None:
-    """Write the MAPS table of SAMPLES by MODEL; WORK keeps the SIVs of large groups until the maps are there."""
-    predict_maps(
-        samples,
-        model,
-        maps,
-        work,
-        params.load_section("predict", PredictConfig),
-        params.load_section("storage", str | None),
-    )
+    """Predict the co-saliency maps of table SAMPLES with MODEL into table MAPS; WORK keeps intermediate results."""
+    config = params.load_section("predict", PredictConfig)
+    predict_maps(samples, model, maps, work, config, params.load_section("storage", str | None))

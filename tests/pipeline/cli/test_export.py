@@ -1,3 +1,4 @@
+import os
 from io import BytesIO
 
 import numpy as np
@@ -7,29 +8,41 @@ from PIL import Image
 
 from icnet import images
 from pipeline import tables
-from pipeline.cli.export import ExportError, export_cutouts, export_maps, make_path
+from pipeline.cli.export import ExportError, export_cutouts, export_maps, name_png
+from pipeline.cli.output import OutputError
 from tests.helpers import photographs
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export")
+    return make_collection(tmp_path_factory.mktemp("export"))
+
+
+def make_collection(folder):
     root = photographs.write(folder / "photos", {"apple": 2, "bear tree": 1}, 20, 30)
     index = photographs.index(root, folder / "index")
-    rows = [
-        {"group": row["group"], "name": row["name"], "map": images.encode(np.full((row["height"], 30), 77, np.uint8))}
-        for row in tables.read_table(index).to_pylist()
-    ]
-    tables.write_table(folder / "maps", pa.Table.from_pylist(rows, schema=tables.MAPS), [])
+    write_maps(folder / "maps", tables.read_table(index).to_pylist())
     return folder
 
 
-def test_maps_become_a_tree_of_png_files(collection, tmp_path):
+def write_maps(table, rows):
+    gray = [
+        {"group": row["group"], "name": row["name"], "map": images.encode(np.full((row["height"], 30), 77, np.uint8))}
+        for row in rows
+    ]
+    tables.write_table(table, pa.Table.from_pylist(gray, schema=tables.MAPS), [])
+
+
+def list_files(folder):
+    return sorted(name for name in photographs.files(folder) if not name.startswith(".cosal/"))
+
+
+def test_maps_become_png_files(collection, tmp_path):
     assert export_maps(collection / "maps", tmp_path) == 3
-    assert sorted(photographs.files(tmp_path)) == ["apple/0000.png", "apple/0001.png", "bear tree/0000.png"]
-    found = images.decode_gray((tmp_path / "apple" / "0001.png").read_bytes())
-    assert found.shape == (21, 30)
-    assert set(found.ravel().tolist()) == {77}
+    assert list_files(tmp_path) == ["apple/0000.png", "apple/0001.png", "bear tree/0000.png"]
+    map_ = images.decode_gray((tmp_path / "apple" / "0001.png").read_bytes())
+    assert map_.shape == (21, 30)
+    assert set(map_.ravel().tolist()) == {77}
 
 
 def test_a_samples_table_gives_its_sisms_or_the_column_asked_for(tmp_path):
@@ -53,6 +66,50 @@ def test_a_cutout_is_the_image_at_its_original_size_with_the_map_as_transparency
 
 
 @pytest.mark.parametrize(("group", "name"), [("..", "x"), ("a", "../../x"), ("a/b", "x"), (".", "x")])
-def test_no_name_leads_out_of_the_folder(tmp_path, group, name):
-    with pytest.raises(ExportError, match="no file name below"):
-        make_path(tmp_path, group, name)
+def test_no_name_leads_out_of_the_folder(group, name):
+    with pytest.raises(ExportError, match="not the name of a file"):
+        name_png(group, name)
+
+
+@pytest.mark.parametrize("below", ["photos/images", "photos", "photos/images/new"])
+def test_cutouts_are_never_written_among_the_photographs(tmp_path, below):
+    folder = make_collection(tmp_path)
+    before = photographs.files(folder)
+    with pytest.raises(OutputError, match="a folder of inputs"):
+        export_cutouts(folder / "maps", folder / "index", folder / below)
+    assert photographs.files(folder) == before
+
+
+def test_maps_are_never_written_over_files_of_others(collection, tmp_path):
+    (tmp_path / "apple").mkdir()
+    (tmp_path / "apple" / "0001.png").write_bytes(b"a photograph")
+    with pytest.raises(OutputError, match="was not written by cosal"):
+        export_maps(collection / "maps", tmp_path)
+    assert list_files(tmp_path) == ["apple/0001.png"]
+
+
+def test_a_hard_link_to_a_photograph_is_recognized(tmp_path):
+    folder = make_collection(tmp_path)
+    (tmp_path / "out" / "apple").mkdir(parents=True)
+    os.link(folder / "photos" / "images" / "apple" / "0000.png", tmp_path / "out" / "apple" / "0000.png")
+    with pytest.raises(OutputError, match="is one of the inputs"):
+        export_cutouts(folder / "maps", folder / "index", tmp_path / "out")
+
+
+def test_nothing_is_written_through_a_link(collection, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "apple").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="is a link"):
+        export_maps(collection / "maps", tmp_path / "out")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_second_export_removes_old_files_and_keeps_those_of_others(tmp_path):
+    folder = make_collection(tmp_path)
+    export_maps(folder / "maps", tmp_path / "out")
+    (tmp_path / "out" / "bear tree" / "notes.txt").write_text("mine")
+    rows = tables.read_table(folder / "index").to_pylist()
+    write_maps(folder / "maps", [row for row in rows if row["name"] == "0001"])
+    assert export_maps(folder / "maps", tmp_path / "out") == 1
+    assert list_files(tmp_path / "out") == ["apple/0001.png", "bear tree/notes.txt"]

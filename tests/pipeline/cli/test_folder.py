@@ -30,6 +30,19 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
+def predict(photos, out, model, *more):
+    return run("predict", photos, out, "--model", model, "--sism", "ones", *more)
+
+
+def read_csv(file):
+    with file.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def list_files(folder):
+    return sorted(name for name in photographs.files(folder) if not name.startswith(".cosal/"))
+
+
 def test_a_folder_of_groups_becomes_maps_sheets_and_scores(model, ray_session, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 3, "bear": 1}) / "images"
     (photos / "bear" / "broken.jpg").write_bytes(b"no picture")
@@ -42,44 +55,141 @@ def test_a_folder_of_groups_becomes_maps_sheets_and_scores(model, ray_session, t
             assert min(sheet.size) > 100
     with Image.open(tmp_path / "out" / "apple" / "0001.png") as map_:
         assert (map_.mode, map_.size) == ("L", (64, 49))
-    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    rows = read_csv(tmp_path / "out" / "scores.csv")
     assert [(row["group"]) for row in rows] == ["apple"] * 3 + ["bear"]
     assert [float(row["weight"]) for row in rows[:3]] == sorted(float(row["weight"]) for row in rows[:3])
-    rejects = list(csv.DictReader((tmp_path / "out" / "rejects.csv").open()))
-    assert [row["path"] for row in rejects] == ["bear/broken.jpg"]
+    assert [row["path"] for row in read_csv(tmp_path / "out" / "rejects.csv")] == ["bear/broken.jpg"]
 
 
-def test_a_folder_of_photographs_is_one_group_and_a_second_run_predicts_nothing(model, ray_session, tmp_path, capsys):
+def test_a_folder_of_photographs_is_one_group_and_a_second_run_predicts_nothing(model, ray_session, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 3}) / "images" / "apple"
-    for expected in ("3 made now", "0 made now"):
-        result = run("predict", photos, tmp_path / "out", "--model", model, "--sism", "ones")
-        assert f"predict: {expected}" in result.stdout
-    assert sorted(file.name for file in (tmp_path / "out" / "apple").iterdir()) == ["0000.png", "0001.png", "0002.png"]
+    for expected in ("3 predicted", "0 predicted"):
+        assert f"predict: {expected}" in predict(photos, tmp_path / "out", model).stdout
+    assert list_files(tmp_path / "out")[1:4] == ["apple/0000.png", "apple/0001.png", "apple/0002.png"]
+
+
+def test_results_of_renamed_groups_and_removed_photographs_go(model, ray_session, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 2, "bear": 2}) / "images"
+    predict(photos, tmp_path / "out", model)
+    (tmp_path / "out" / "bear" / "mine.txt").write_text("notes")
+    (photos / "bear").rename(photos / "cat")
+    (photos / "apple" / "0001.png").unlink()
+    result = predict(photos, tmp_path / "out", model)
+    assert "4 files of earlier runs were removed" in result.stdout
+    assert list_files(tmp_path / "out") == [
+        *("apple.jpg", "apple/0000.png", "bear/mine.txt", "cat.jpg", "cat/0000.png", "cat/0001.png"),
+        *("rejects.csv", "scores.csv"),
+    ]
+
+
+def test_names_that_are_too_long_for_a_map_or_a_sheet_are_rejects(model, ray_session, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 1}) / "images"
+    long_name, long_group = "n" * 253, "g" * 253
+    shutil.copytree(photos / "apple", photos / long_group)
+    shutil.copy(photos / "apple" / "0000.png", photos / "apple" / long_name)
+    assert predict(photos, tmp_path / "out", model).exit_code == 0
+    rejects = read_csv(tmp_path / "out" / "rejects.csv")
+    assert [row["path"] for row in rejects] == [f"apple/{long_name}", long_group]
+    assert all("too long a name" in row["reason"] for row in rejects)
+    assert (tmp_path / "out" / long_group / "0000.png").is_file()
+
+
+def test_spreadsheets_do_not_run_names_as_formulas(model, ray_session, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"=1+1": 1}) / "images"
+    predict(photos, tmp_path / "out", model)
+    assert read_csv(tmp_path / "out" / "scores.csv")[0]["group"] == "'=1+1"
+
+
+def make_flat_folder(folder):
+    photographs.write(folder / "made", {"holiday": 2})
+    (folder / "made" / "images" / "holiday").rename(folder / "holiday")
+    shutil.rmtree(folder / "made")
+
+
+def make_groups(folder, *groups):
+    photographs.write(folder / "made", dict.fromkeys(groups, 1))
+    (folder / "made" / "images").rename(folder / "photos")
+    shutil.rmtree(folder / "made")
+
+
+def make_hard_link(folder):
+    make_groups(folder, "apple")
+    (folder / "out" / "apple").mkdir(parents=True)
+    (folder / "out" / "apple" / "0000.png").hardlink_to(folder / "photos" / "apple" / "0000.png")
+
+
+def make_link(folder):
+    make_groups(folder, "apple")
+    (folder / "link").symlink_to("photos")
+
+
+def make_linked_group(folder):
+    make_groups(folder, "apple")
+    (folder / "out").mkdir()
+    (folder / "out" / "apple").symlink_to(folder / "photos" / "apple")
+
+
+def make_foreign_file(folder):
+    make_groups(folder, "apple")
+    (folder / "out").mkdir()
+    (folder / "out" / "scores.csv").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "photos", "out", "sentence"),
+    [
+        (make_flat_folder, "holiday", ".", "a folder of inputs"),
+        (lambda folder: make_groups(folder, "apple"), "photos", "photos/out", "lies inside"),
+        (make_link, "photos", "link", "lies inside"),
+        (make_link, "link", "photos/out", "lies inside"),
+        (make_hard_link, "photos", "out", "is one of the inputs"),
+        (make_linked_group, "photos", "out", "is a link"),
+        (make_foreign_file, "photos", "out", "was not written by cosal"),
+        (lambda folder: make_groups(folder, "a", "a.jpg"), "photos", "out", "rename the group 'a.jpg'"),
+        (lambda folder: make_groups(folder, "scores.csv"), "photos", "out", "rename the group 'scores.csv'"),
+        (lambda folder: make_groups(folder, "rejects.csv"), "photos", "out", "rename the group 'rejects.csv'"),
+        (lambda folder: make_groups(folder, "apple"), "photos", "/proc/out", "cannot be written"),
+        (lambda folder: (folder / "photos").mkdir(), "photos", "out", "no image"),
+    ],
+)
+def test_a_folder_that_must_not_be_written_is_refused_before_the_first_byte(
+    tmp_path, monkeypatch, capsys, prepare, photos, out, sentence
+):
+    prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = photographs.files(tmp_path)
+    assert sentence in get_error(monkeypatch, capsys, "predict", photos, out)
+    assert photographs.files(tmp_path) == before
+
+
+def get_error(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["cosal", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("cosal: ")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["predict", "photos", "out", "--model", "nothing.safetensors"], "there is no file nothing.safetensors"),
+        (["predict", "photos", "out", "--model", "models:/icnet@champion"], "has no models:/icnet@champion"),
+        (["export", "photos", "out"], "holds no finished table"),
+    ],
+)
+def test_a_wrong_argument_is_answered_by_one_sentence(tmp_path, monkeypatch, capsys, arguments, sentence):
+    photographs.write(tmp_path / "photos", {"apple": 1})
+    monkeypatch.chdir(tmp_path)
+    assert sentence in get_error(monkeypatch, capsys, *arguments)
 
 
 def test_a_table_is_exported(tmp_path):
     samples = photographs.samples(tmp_path / "samples", {"apple": 2}, 16)
     assert "2 PNG files" in run("export", samples, tmp_path / "out").stdout
     assert len(tables.read_table(samples)) == len(list((tmp_path / "out" / "apple").glob("*.png")))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["predict", "photos", "photos/out"], "lies inside"),
-        (["predict", "photos", "out", "--model", "nothing.safetensors"], "there is no file nothing.safetensors"),
-        (["predict", "photos", "out", "--model", "models:/icnet@champion"], "has no models:/icnet@champion"),
-        (["export", "photos", "out"], "holds no finished table"),
-    ],
-)
-def test_what_a_person_gets_wrong_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, sentence):
-    photographs.write(tmp_path / "photos", {"apple": 1})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["cosal", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 1
-    assert sentence in capsys.readouterr().err
 
 
 def test_the_console_script_is_installed(tmp_path):
@@ -89,7 +199,7 @@ def test_the_console_script_is_installed(tmp_path):
     assert result.stderr.startswith("cosal: nothing holds no finished table")
 
 
-def test_maps_of_anybody_are_scored_and_what_is_missing_is_named(tmp_path):
+def test_maps_of_any_method_are_scored_and_missing_ones_are_listed(tmp_path):
     masks = photographs.write(tmp_path / "photos", {"apple": 3}) / "masks"
     shutil.copytree(masks, tmp_path / "maps")
     (tmp_path / "maps" / "apple" / "0002.png").rename(tmp_path / "maps" / "apple" / "more.png")

@@ -34,4 +34,4 @@ def test_an_overlay_keeps_color_inside_and_loses_it_outside():
 
 
 def test_an_overlay_draws_the_edge_of_the_map():
-    assert (pictures.draw_overlay(IMAGE, MAP)[9, 20:40] == pictures.LINE).all()
+    assert (pictures.draw_overlay(IMAGE, MAP)[9, 20:40] == pictures.EDGE_COLOR).all()
