@@ -32,6 +32,7 @@ from icnet import checkpoint
 from icnet.config import Config
 from icnet.correlation import Cues
 from icnet.images import decode, decode_gray, normalize, resize, scale_maps
+from icnet.inference import Predictor, compile_parts, optimize
 from icnet.loss import iou_loss
 from icnet.model import ICNet
 
@@ -62,22 +63,22 @@ def group(images: int = 5000, size: int = 224, known: int = 0, predicted: int = 
     `known`: SIVs drawn at random instead of computed; `predicted`: images of the second pass; 0 means none and all.
     """
     torch.manual_seed(0)
-    network = ICNet(Config(size=size, init="he")).eval().for_inference(torch.bfloat16)
-    starts = range(0, images - known, network.chunk)
+    network = optimize(ICNet(Config(size=size, init="he")), torch.bfloat16)
+    predictor = Predictor(network)
+    starts = range(0, images - known, predictor.batch_size)
     begun = time.perf_counter()
     with torch.inference_mode():
         drawn = [
-            torch.nn.functional.normalize(torch.randn(known, 2, c), dim=2)
-            for c in (network.compress["4"].out_channels, network.compress["5"].out_channels, 128)
+            torch.nn.functional.normalize(torch.randn(known, 2, block.shape[2]), dim=2)
+            for block in predictor.intra_cues(*_generated(0, 1, size)).sivs
         ]
-        cues = Cues.merge(
-            [network.intra_cues(*_generated(s, network.chunk, size)) for s in tqdm(starts)] + [Cues(tuple(drawn))]
-        )
+        own = predictor.gather_cues(_generated(start, predictor.batch_size, size) for start in tqdm(starts))
+        cues = Cues.merge([own, Cues(tuple(drawn))])
         print(
             f"cues of {len(cues)} images after {time.perf_counter() - begun:.0f} s, peak {_peak():.0f} MB", flush=True
         )
-        for start in tqdm(range(0, predicted or images, network.chunk)):
-            maps = network(*_generated(start, network.chunk, size), cues)
+        for start in tqdm(range(0, predicted or images, predictor.batch_size)):
+            maps = predictor.predict(*_generated(start, predictor.batch_size, size), cues).maps
             assert torch.isfinite(maps).all()
     print(f"maps of {predicted or images} after {time.perf_counter() - begun:.0f} s, peak {_peak():.0f} MB")
 
@@ -86,7 +87,7 @@ def group(images: int = 5000, size: int = 224, known: int = 0, predicted: int = 
 def quality(weights: Annotated[Path, typer.Option("--checkpoint")], data: Path = Path("../shared/data/msrc")) -> None:
     """Max F-beta of the same checkpoint in float32 and in bf16; fails where they differ by more than 0.002."""
     network = checkpoint.load(weights)
-    found = {name: _max_f(network.for_inference(dtype), data) for name, dtype in _DTYPES.items()}
+    found = {name: _max_f(Predictor(optimize(network, dtype)), data) for name, dtype in _DTYPES.items()}
     difference = abs(found["float32"] - found["bf16"])
     print(*(f"{name}: max F {value:.4f}" for name, value in found.items()), f"difference {difference:.4f}", sep="\n")
     raise typer.Exit(int(difference > 0.002))
@@ -167,16 +168,16 @@ def _compare(task: str, kinds: list[str], n: int, repeats: int, allocator: bool)
 
 def _predicting(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[[], object]:
     if kind == "yardstick":
-        network = Yardstick().eval().to(DEVICE)
+        run: Callable[..., object] = Yardstick().eval().to(DEVICE)
     else:
-        network = ICNet(Config(init="he"), chunk=4 if DEVICE.type == "cpu" else 40)
-        network = network.to(DEVICE).for_inference(_DTYPES[kind.split()[0]])
-    if kind.endswith("compiled"):
-        network.compile(**({"options": {"freezing": True}} if DEVICE.type == "cpu" else {}))
+        network = optimize(ICNet(Config(init="he")).to(DEVICE), _DTYPES[kind.split()[0]])
+        if kind.endswith("compiled"):
+            compile_parts(network, **({"options": {"freezing": True}} if DEVICE.type == "cpu" else {}))
+        run = Predictor(network, batch_size=4 if DEVICE.type == "cpu" else 40).predict
 
     def step() -> None:
         with torch.inference_mode():
-            network(images, sisms)
+            run(images, sisms)
 
     return step
 
@@ -185,7 +186,7 @@ def _training(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[
     network = Yardstick() if kind == "yardstick" else ICNet(Config(init="he")).to(memory_format=torch.channels_last)
     network.to(DEVICE)
     if kind.endswith("compiled"):
-        network.compile()
+        compile_parts(network)
     optimizer = torch.optim.Adam(network.train().parameters(), lr=1e-5, weight_decay=1e-4)
     masks = (sisms > 0.5).float()
     precision = torch.autocast(DEVICE.type, torch.bfloat16) if kind.startswith("bf16") else nullcontext()
@@ -206,9 +207,9 @@ def _generated(start: int, n: int, size: int) -> tuple[torch.Tensor, torch.Tenso
     return torch.randn(n, 3, size, size, generator=random), torch.rand(n, 1, size, size, generator=random)
 
 
-def _max_f(network: ICNet, data: Path) -> float:
+def _max_f(predictor: Predictor, data: Path) -> float:
     """Max F-beta (beta^2 = 0.3) at the network's size, precision and recall averaged over the images, without Tree."""
-    side = (network.config.size,) * 2
+    side = (predictor.model.config.size,) * 2
     curves = []
     for folder in tqdm(sorted(part for part in (data / "images").iterdir() if part.name != "tree")):
         files = sorted(folder.iterdir())
@@ -218,7 +219,7 @@ def _max_f(network: ICNet, data: Path) -> float:
             paths = [data / kind / folder.name / f"{file.stem}.png" for file in files]
             gray[kind] = np.stack([resize(decode_gray(path.read_bytes()), side) for path in paths])
         with torch.inference_mode():
-            maps = network(normalize(images), scale_maps(gray["sism_u2netp"]))
+            maps = predictor.predict(normalize(images), scale_maps(gray["sism_u2netp"])).maps
         curves += [_f_curve(*pair) for pair in zip(maps[:, 0], scale_maps(gray["masks"])[:, 0], strict=True)]
     return torch.stack(curves).mean(dim=0).max().item()
 

@@ -24,6 +24,7 @@ import typer
 from benchmarks import processes
 from icnet import checkpoint, images
 from icnet.config import Config
+from icnet.inference import Predictor, optimize
 from icnet.model import ICNet
 from pipeline import tables
 from pipeline.tables import Shard
@@ -103,15 +104,14 @@ def _time_forward_passes(
     model: Path, size: int, group_size: int, batch_size: int, barrier: Barrier, rates: "Queue[float]"
 ) -> None:
     torch.set_num_threads(1)
-    network = checkpoint.load(model).for_inference()
-    network.chunk = batch_size
+    predictor = Predictor(optimize(checkpoint.load(model)), batch_size)
     inputs = torch.randn(group_size, 3, size, size), torch.rand(group_size, 1, size, size)
     with torch.inference_mode():
-        network(*inputs)
+        predictor.predict(*inputs)
         barrier.wait()
         started = time.perf_counter()
         for _ in range(NUM_FORWARD_PASSES):
-            network(*inputs)
+            predictor.predict(*inputs)
         rates.put(NUM_FORWARD_PASSES * group_size / (time.perf_counter() - started))
         barrier.wait()
 

@@ -16,7 +16,7 @@ import torch
 import typer
 import yaml
 
-from icnet import checkpoint, initialization, pretrained, training
+from icnet import checkpoint, pretrained, training, whitening
 from icnet.config import Config
 from icnet.loss import iou_loss
 from icnet.model import ICNet
@@ -45,7 +45,7 @@ def main(
     made = {key: value for key, value in sections["model"].items() if key != "weights"} | _values(network)
     torch.manual_seed(config["seed"])
     model = ICNet(Config(**made))
-    pretrained.load_vgg16(model, weights)
+    pretrained.load_weights(model, weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device, memory_format=torch.channels_last)
     for part in config.get("freeze", []):
@@ -54,9 +54,7 @@ def main(
     table = write_memory_map(samples, out / "samples.arrow")
     split = split_groups(table, config["validation"], config["seed"])
     if model.config.init == "whitened":
-        initialization.whiten_compression(
-            model, load_examples(table, split).to(device), initialization.PRETRAINED_POWER
-        )
+        whitening.whiten_compression(model, load_examples(table, split).to(device), whitening.PRETRAINED_POWER)
     pin = device.type == "cuda"
     changes = Augmentation(**{name: config.get(name, 0.0) for name in ("flip", "crop", "color_jitter", "sism_noise")})
     fit(

@@ -1,4 +1,4 @@
-"""Weights on disk: ours in safetensors with the config inside, the authors' files converted on the way in."""
+"""Checkpoints: ours are safetensors files with the config inside; the authors' are converted when they are loaded."""
 
 import json
 import os
@@ -15,34 +15,33 @@ from icnet.config import Config
 from icnet.model import ICNet
 from icnet.official import CheckpointError, convert_official
 
+RENAMED_FIELDS = {"summed": "cfm_sum"}
+"""Older names of fields of Config, which older checkpoints hold."""
+
 
 def save(model: ICNet, file: str | Path, **metadata: Any) -> None:
-    """Write weights, config and `metadata` (what JSON can hold) to one safetensors file, whole or not at all."""
+    """Write weights, config and `metadata` (values that JSON can hold) to a safetensors file, completely or not."""
     file = Path(file)
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    facts = {"config": asdict(model.config), **metadata}
+    described = {"config": asdict(model.config), **metadata}
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    save_file(state, temporary, metadata={key: json.dumps(value) for key, value in facts.items()})
+    save_file(state, temporary, metadata={key: json.dumps(value) for key, value in described.items()})
     temporary.replace(file)
 
 
 def load(file: str | Path, device: torch.device | str = "cpu") -> ICNet:
-    """The network in a file of ours or of the authors, in evaluation mode.
+    """Load the network of a checkpoint, ours or the authors', in evaluation mode.
 
-    Raises CheckpointError where it is neither, FileNotFoundError where there is none.
+    Raises FileNotFoundError where there is no file, CheckpointError where it is not a checkpoint of this network or
+    its weights are not finite.
     """
-    state, facts = _read(Path(file))
-    try:
-        model = convert_official(state) if "config" not in facts else ICNet(Config(**facts["config"]))
-        if "config" in facts:
-            model.load_state_dict(state)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file}: {error}") from error
-    return model.to(device, memory_format=torch.channels_last).eval()
+    model = build(*read_state(file), file)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
 
 
 def read_metadata(file: str | Path) -> dict[str, Any]:
-    """What `save` was told beside the weights, and `config`. Raises CheckpointError where it is not ours."""
+    """The `metadata` given to `save`, and `config`. Raises CheckpointError where the file is not ours."""
     if not Path(file).is_file():
         raise FileNotFoundError(f"there is no checkpoint at {file}")
     try:
@@ -52,20 +51,46 @@ def read_metadata(file: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} is not a checkpoint that icnet saved: {error}") from error
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not file.is_file():
+def read_state(file: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file or of torch.save, and the metadata of the former, still as text.
+
+    Raises FileNotFoundError where there is no file, CheckpointError where it holds no tensors by name.
+    """
+    if not Path(file).is_file():
         raise FileNotFoundError(f"there is no checkpoint at {file}")
     try:
         with safe_open(file, framework="pt") as content:
             state = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a dict)
-        return state, read_metadata(file)
+            return state, content.metadata() or {}
     except SafetensorError:
         pass
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{file} is neither safetensors nor weights that torch loads: {error}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    found = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{file} holds no state dict")
-    return state, {}
+    return found, {}
+
+
+def build(state: dict[str, Tensor], metadata: dict[str, str], file: str | Path) -> ICNet:
+    """The network of what `read_state` found in a file. Raises CheckpointError where it is not a checkpoint."""
+    if broken := [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"{file}: `{broken[0]}` holds NaN or infinite values")
+    try:
+        if "config" not in metadata:
+            return convert_official(state)
+        model = ICNet(_read_config(json.loads(metadata["config"])))
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    return model
+
+
+def _read_config(fields: dict[str, Any]) -> Config:
+    """A config from the fields in a checkpoint, which may have older names."""
+    known = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
+    if known.get("cfm_sum") == "normalised":
+        known["cfm_sum"] = "normalized"
+    return Config(**known)

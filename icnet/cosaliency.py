@@ -1,4 +1,4 @@
-"""The co-saliency block: Figure 2 between the backbone and the decoder, at one stage.
+"""The co-saliency block: sections 3.2 to 3.4 at one stage of the backbone.
 
 Legend: n images, m SIVs of their group, c channels, h x w cells, p = h * w, k channels of the co-saliency features.
 """
@@ -15,7 +15,10 @@ from icnet.layers import Residual, disable_autocast
 
 
 class CosaliencyBlock(nn.Module):
-    """Sections 3.2-3.4 at one stage; foreground and background branch share every weight."""
+    """Sections 3.2 to 3.4 at one stage; the foreground and the background branch share all weights.
+
+    `channels`: of the features; `side`: cells along a side of them; `out`: channels of the co-saliency features.
+    """
 
     def __init__(self, channels: int, side: int, out: int, config: Config) -> None:
         super().__init__()
@@ -35,59 +38,61 @@ class CosaliencyBlock(nn.Module):
     def forward(
         self, features: Float[Tensor, "n c h w"], groups: Sequence[tuple[int, Float[Tensor, "_ 2 c"]]]
     ) -> tuple[Float[Tensor, "n k h w"], Float[Tensor, "n 1 h w"] | None, list[Float[Tensor, "_ _m"]]]:
-        """The enhanced features, the foreground's CSA maps (None without the CFM) and, a group, its SIVs' weights.
+        """Enhanced features, CSA maps of the foreground (None without the CFM), and per group the SIVs' weights.
 
-        `groups`: how many of the images, one after the other, belong to each group, and the group's SIVs.
+        `groups`: for each group, in order, how many of the n images belong to it, and the SIVs of the whole group.
         """
-        parts = features.split([count for count, _ in groups])
-        sivs = [group for _, group in groups]
+        parts = torch.split(features, [count for count, _ in groups])
+        sivs = [of_group for _, of_group in groups]
         with disable_autocast(features):
             if self.config.fusion == "cfm":
-                fore, back = (self._attention(parts, [group[:, side] for group in sivs]) for side in (0, 1))
-                projections = [self._attended(features, maps) for maps, _ in (fore, back)]
-                maps, weights = fore
+                foreground, background = (self._compute_csa(parts, [one[:, side] for one in sivs]) for side in (0, 1))
+                projected = [self._project_attended(features, found[0]) for found in (foreground, background)]
+                maps, weights = foreground
             else:
-                projections = [self._tiled(features, parts, [group[:, side] for group in sivs]) for side in (0, 1)]
+                projected = [self._project_tiled(features, parts, [one[:, side] for one in sivs]) for side in (0, 1)]
                 pairs = zip(parts, sivs, strict=True)
-                maps, weights = None, [part.new_full((len(part), len(group)), 1 / len(group)) for part, group in pairs]
-        branches = [self.branch(part.to(self.join.weight.dtype)) for part in projections]
+                maps, weights = None, [part.new_full((len(part), len(one)), 1 / len(one)) for part, one in pairs]
+        branches = [self.branch(part.to(self.join.weight.dtype)) for part in projected]
         return self.joined(self.join(torch.cat(branches, dim=1))), maps, weights
 
     def attend(
         self, features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "m c"]
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n m"]]:
-        """One branch's CSA maps and weights."""
-        return correlation.compute_csa(features, sivs, self.alpha, raw=self.config.summed == "raw")
+        """The CSA maps and weights of one branch (equation 2)."""
+        return correlation.compute_csa(features, sivs, self.alpha, raw=self.config.cfm_sum == "raw")
 
-    def _attention(self, parts: Sequence[Tensor], sivs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _compute_csa(self, parts: Sequence[Tensor], sivs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         found = [self.attend(*pair) for pair in zip(parts, sivs, strict=True)]
         return torch.cat([maps for maps, _ in found]), [weights for _, weights in found]
 
-    def _attended(self, features: Float[Tensor, "n c h w"], maps: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n k h w"]:
-        weight, bias = self._projection(features)
-        return self._correlated(weight, features, maps) * maps + bias
+    def _project_attended(
+        self, features: Float[Tensor, "n c h w"], maps: Float[Tensor, "n 1 h w"]
+    ) -> Float[Tensor, "n k h w"]:
+        """The 1x1 convolution of features times CSA maps; the multiplication by one channel can come last."""
+        weight, bias = self._read_projection(features)
+        return self._correlate(weight, features, maps) * maps + bias
 
-    def _tiled(
+    def _project_tiled(
         self, features: Float[Tensor, "n c h w"], parts: Sequence[Tensor], sivs: Sequence[Float[Tensor, "_ c"]]
     ) -> Float[Tensor, "n k h w"]:
-        weight, bias = self._projection(features)
-        own, group = weight.split([weight.shape[1] - features.shape[1], features.shape[1]], dim=1)
+        """Without the CFM: the 1x1 convolution of features and, beside them, the group's mean SIV in every cell."""
+        weight, bias = self._read_projection(features)
+        own, shared = torch.split(weight, [weight.shape[1] - features.shape[1], features.shape[1]], dim=1)
         pairs = zip(parts, sivs, strict=True)
-        means = [torch.mv(group, of_group.mean(dim=0)).expand(len(part), -1) for part, of_group in pairs]
-        return self._correlated(own, features, None) + torch.cat(means)[:, :, None, None] + bias
+        means = [torch.mv(shared, of_group.mean(dim=0)).expand(len(part), -1) for part, of_group in pairs]
+        return self._correlate(own, features, None) + torch.cat(means)[:, :, None, None] + bias
 
-    def _correlated(
+    def _correlate(
         self, weight: Float[Tensor, "k i"], features: Float[Tensor, "n c h w"], maps: Tensor | None
     ) -> Float[Tensor, "n k h w"]:
+        """A 1x1 convolution of what Table 2 calls NF, SCF or RSCF."""
         if self.config.features == "nf":
             return torch.einsum("ki,nihw->nkhw", weight, features)
-        factor = (
-            correlation.rearrange_cells(features, maps)
-            if self.config.rearranged
-            else correlation.flatten_cells(features)
-        )
-        return correlation.project_scf(weight, factor, features)
+        if self.config.rearranged and maps is not None:
+            return correlation.project_scf(weight, correlation.rearrange_cells(features, maps), features)
+        return correlation.project_scf(weight, correlation.flatten_cells(features), features)
 
-    def _projection(self, features: Tensor) -> tuple[Float[Tensor, "k i"], Float[Tensor, "k 1 1"]]:
-        weight, bias = self.project.weight.to(features.dtype), self.project.bias.to(features.dtype)
+    def _read_projection(self, features: Tensor) -> tuple[Float[Tensor, "k i"], Float[Tensor, "k 1 1"]]:
+        weight, bias = (part.to(features.dtype) for part in self.project.parameters())
         return weight.flatten(1), bias.view(-1, 1, 1)

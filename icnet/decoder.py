@@ -1,4 +1,9 @@
-"""The decoder (section 3.5): low-level features, gated by the coarsest map and by the SISM, refine the maps."""
+"""The decoder (section 3.5): low-level features, gated by the coarsest map and by the SISM, refine the maps.
+
+Legend: n images, d channels, h x w cells, s px.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,7 +13,7 @@ from icnet.layers import ConvNorm, resize
 
 
 class Refine(nn.Module):
-    """One decoder stage: features at the next finer stage of the backbone and their co-saliency map."""
+    """One stage of the decoder: features at the next finer level, and a co-saliency map of them."""
 
     def __init__(self, low: int, channels: int) -> None:
         super().__init__()
@@ -23,24 +28,28 @@ class Refine(nn.Module):
         gates: tuple[Float[Tensor, "n 1 _ _"], Float[Tensor, "n 1 _ _"]],
         previous: Float[Tensor, "n d _ _"],
     ) -> Float[Tensor, "n d h w"]:
-        """`low`: this stage's compressed features; `gates`: the coarsest map and the SISM; all resized to `low`."""
+        """Refine `previous` with compressed features `low`. `gates`: the coarsest map and the SISM, any size."""
         size = low.shape[2:]
         gated = [low * resize(gate, size).to(low.dtype) for gate in gates]
         stacked = torch.cat([*gated, resize(previous, size).to(low.dtype)], dim=1)
-        return self.narrow(self.widen(stacked).relu_()).relu_()
+        narrowed: Tensor = self.narrow(self.widen(stacked).relu_())
+        return narrowed.relu_()
 
 
 class Decoder(nn.Module):
-    """From the fused features of stage 4 to co-saliency maps at stages 4 to 1."""
+    """From the fused features to co-saliency maps at four levels, coarse to fine.
 
-    def __init__(self, low: list[int], channels: int) -> None:
+    `low`: channels of the backbone's low levels, coarse to fine; `channels`: channels inside the decoder.
+    """
+
+    def __init__(self, low: Sequence[int], channels: int) -> None:
         super().__init__()
         self.head = nn.Conv2d(channels, 1, 1)
-        self.stages = nn.ModuleList(Refine(below, channels) for below in low)
+        self.stages = nn.ModuleList(Refine(level, channels) for level in low)
 
-    def compressed(self, low: list[Tensor]) -> list[Tensor]:
-        """The backbone's features of stages 3, 2, 1 with the decoder's number of channels."""
-        return [stage.compress(features) for stage, features in zip(self.stages, low, strict=True)]
+    def compress(self, low: Sequence[Tensor]) -> list[Tensor]:
+        """The low levels with the decoder's number of channels."""
+        return [stage.get_submodule("compress")(level) for stage, level in zip(self.stages, low, strict=True)]
 
     def forward(
         self,
@@ -49,17 +58,20 @@ class Decoder(nn.Module):
         sisms: Float[Tensor, "n 1 s s"],
         every_map: bool,
     ) -> list[Tensor]:
-        """Maps in [0, 1], coarse to fine, each at its own stage's size; the finest alone unless `every_map`."""
+        """Maps in [0, 1], each at the size of its level, coarse to fine; only the finest unless `every_map`.
+
+        `low`: compressed levels, coarse to fine.
+        """
         coarsest = _predict_map(self.head, features)
         maps = [coarsest]
         last = len(self.stages) - 1
-        for number, (stage, below) in enumerate(zip(self.stages, low, strict=True)):
-            features = stage(below, (coarsest, sisms), features)
+        for number, (stage, level) in enumerate(zip(self.stages, low, strict=True)):
+            features = stage(level, (coarsest, sisms), features)
             if every_map or number == last:
-                maps.append(_predict_map(stage.head, features))
+                maps.append(_predict_map(stage.get_submodule("head"), features))
         return maps if every_map else maps[-1:]
 
 
-def _predict_map(head: nn.Conv2d, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
-    logits = head(features)
+def _predict_map(head: nn.Module, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
+    logits: Tensor = head(features)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()

@@ -1,4 +1,4 @@
-"""The layers that the network's parts are built from. Legend: n images, c channels, h x w cells."""
+"""The layers that the parts of the network are built from. Legend: n images, c channels, h x w cells."""
 
 import torch
 from jaxtyping import Float
@@ -8,32 +8,33 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def scale_channels(channels: int, width: float) -> int:
-    """A number of channels times the network's width, in steps of 8 and at least 8."""
+    """A number of channels times the width of the network, rounded to a multiple of 8, at least 8."""
     return max(8, 8 * round(channels * width / 8))
 
 
-def resize(maps: Float[Tensor, "n c _h _w"], size: tuple[int, int] | torch.Size) -> Float[Tensor, "n c h w"]:
-    """The network's only resampling: bilinear, corners aligned."""
+def resize(maps: Float[Tensor, "n c _h _w"], size: tuple[int, ...]) -> Float[Tensor, "n c h w"]:
+    """Resize to `size` (h, w), bilinear with aligned corners: the only resampling in the network."""
     if maps.shape[2:] == size:
         return maps
     return functional.interpolate(maps, size=size, mode="bilinear", align_corners=True)
 
 
 def disable_autocast(tensor: Tensor) -> torch.autocast:
-    """No autocast within, on the tensor's device: correlations, softmax, min-max and sort want float32."""
+    """Turn autocast off on the tensor's device: correlations, softmax, min-max and sort need float32."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 class ConvNorm(nn.Sequential):
-    """A 3x3 convolution and its batch norm, which `fold` turns into the convolution alone."""
+    """A 3x3 convolution and its batch norm."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__(nn.Conv2d(channels, out, 3, padding=1), nn.BatchNorm2d(out))
 
     def fold(self) -> None:
-        """Put the batch norm's running statistics into the weights; for inference only."""
-        if isinstance(self[1], nn.BatchNorm2d):
-            self[0], self[1] = fuse_conv_bn_eval(self[0], self[1]), nn.Identity()
+        """Merge the batch norm's running statistics into the convolution, for inference."""
+        convolution, norm = self
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            self[0], self[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
 
 
 class Residual(nn.Module):
@@ -45,5 +46,6 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Same shape, not negative."""
-        return (self.second(self.first(features).relu_()) + features).relu_()
+        """Non-negative features of the same shape."""
+        added: Tensor = self.second(self.first(features).relu_()) + features
+        return added.relu_()

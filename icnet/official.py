@@ -1,4 +1,6 @@
-"""The authors' checkpoints, converted to our names."""
+"""Checkpoints of the authors' program, converted to the names in this package."""
+
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -7,13 +9,18 @@ from icnet.model import ICNet
 
 
 class CheckpointError(ValueError):
-    """A file that is not a checkpoint of this network; the message names the file and what is wrong with it."""
+    """A file that is not a checkpoint of this network; the message names the file and the reason."""
+
+
+def is_official(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict has the keys of the authors' program."""
+    return any(key.removeprefix("module.") == "Co6.cosal_feat.conv.0.weight" for key in state)
 
 
 def convert_official(state: dict[str, Tensor]) -> ICNet:
-    """Our network with the weights of the authors' state dict; alpha, which they do not have, is 1.
+    """The network with the weights of the authors' state dict; alpha, which it does not hold, is 1.
 
-    Raises CheckpointError where keys are missing, unknown or of another shape.
+    Raises CheckpointError where a key is missing, unknown or of another shape.
     """
     renamed = {_rename_key(key.removeprefix("module.")): tensor for key, tensor in state.items()}
     if (coarsest := renamed.get("blocks.6.project.weight")) is None:
@@ -24,7 +31,7 @@ def convert_official(state: dict[str, Tensor]) -> ICNet:
     try:
         model.load_state_dict(renamed | alphas)
     except RuntimeError as error:
-        raise CheckpointError(f"the authors' state dict does not fit: {error}") from error
+        raise CheckpointError(f"the state dict does not fit the authors' network: {error}") from error
     return model
 
 
@@ -57,7 +64,7 @@ RENAMED_KEYS = {
     "merge_conv.4.": "narrow.1.",
     "pred.pred.0.": "head.",
 }
-"""The authors' prefixes and ours, read from the left: the part first, then the layer in it."""
+"""Prefixes of the authors' keys and of ours. They apply from the left: first the part, then the layer inside it."""
 
 
 def _rename_key(key: str) -> str:

@@ -1,42 +1,53 @@
-"""Pretrained weights of the backbones."""
+"""Weights that a training starts from: a pretrained backbone, or a whole network (fine-tuning)."""
 
 from pathlib import Path
+from typing import Literal
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
+
+from icnet import checkpoint
+from icnet.model import ICNet
+from icnet.official import CheckpointError, is_official
+
+TORCHVISION = "torchvision"
+"""The source that downloads the ImageNet weights of VGG-16."""
 
 
-def load_vgg16(model: nn.Module, source: str | Path) -> None:
-    """Fill the model's VGG-16 from `source`: "torchvision" (a download) or a file with torchvision's keys.
+def load_weights(model: ICNet, source: str | Path) -> Literal["backbone", "network"]:
+    """Fill the model from `source`. Returns what was filled: the backbone alone, or the whole network.
 
-    Raises ValueError where the file cannot be read or does not fit the model, FileNotFoundError where there is none.
+    `source` is "torchvision" (ImageNet weights of VGG-16, downloaded), a file of published weights of the model's
+    backbone, or a checkpoint of ICNet, ours or the authors', that fits the model's config.
+    Raises FileNotFoundError where there is no such file, OSError where the download fails, ValueError where the file
+    cannot be read, does not fit the model, or holds values that are not finite.
     """
-    found = _download() if str(source) == "torchvision" else _read_state(Path(source))
-    vgg = model.backbone.vgg
-    wanted = vgg.state_dict()
-    for key, tensor in wanted.items():
-        name = f"features.{key}"
-        if name not in found:
-            raise ValueError(f"{source} has no `{name}`: expected the state dict of torchvision's VGG-16")
-        if found[name].shape != tensor.shape:
-            got, expected = tuple(found[name].shape), tuple(tensor.shape)
-            raise ValueError(f"{source}: `{name}` is {got}, the model's is {expected}: ImageNet weights need width 1")
-    vgg.load_state_dict({key: found[f"features.{key}"].to(tensor.dtype) for key, tensor in wanted.items()})
+    state, metadata = (_download(), {}) if str(source) == TORCHVISION else checkpoint.read_state(source)
+    try:
+        if "config" in metadata or is_official(state):
+            _copy_network(model, checkpoint.build(state, metadata, source))
+            return "network"
+        model.backbone.fill_pretrained(state)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    return "backbone"
+
+
+def _copy_network(model: ICNet, trained: ICNet) -> None:
+    """Copy all weights of a trained network; without a learned alpha, alpha is 1."""
+    old, new = trained.state_dict(), model.state_dict()
+    alphas = {key: tensor for key, tensor in new.items() if key.endswith(".alpha")}
+    shapes = [{key: tensor.shape for key, tensor in state.items()} for state in (alphas | old, new)]
+    if shapes[0] != shapes[1]:
+        there, here = vars(trained.config), vars(model.config)
+        differing = ", ".join(f"{name} {there[name]} (here {here[name]})" for name in here if there[name] != here[name])
+        raise ValueError(f"its network does not fit the model: its config has {differing}")
+    model.load_state_dict(alphas | old)
 
 
 def _download() -> dict[str, Tensor]:
-    from torchvision.models import VGG16_Weights
+    from icnet.torchvision_models import VGG16_Weights  # slow to import, and needed only here
 
-    return VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
-
-
-def _read_state(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise FileNotFoundError(f"there are no backbone weights at {file}")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{file} cannot be read as weights: {type(error).__name__}: {error}") from error
+    state: dict[str, Tensor] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
+    return state

@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, ResNet
 
 from icnet.sod import network, preprocessing
 from icnet.sod.base import Method, Spec
+from icnet.torchvision_models import BasicBlock, ResNet
 
 DECODER = {
     "6": (1024, 512, 512),

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import Bottleneck, ResNet
 
 from icnet import images as pictures
 from icnet.sod import network, preprocessing
 from icnet.sod.base import Method, Spec
+from icnet.torchvision_models import Bottleneck, ResNet
 
 SIDE = 352
 

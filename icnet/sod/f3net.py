@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import Bottleneck, ResNet
 
 from icnet.sod import network, preprocessing
 from icnet.sod.base import Method, Spec
+from icnet.torchvision_models import Bottleneck, ResNet
 
 SIDE = 352
 MEAN = np.array([124.55, 118.90, 102.94], np.float32)

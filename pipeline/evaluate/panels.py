@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from icnet import checkpoint, images
-from icnet.correlation import Cues
-from icnet.model import ICNet
+from icnet.inference import Predictor, optimize
 from pipeline import pictures, tables
 from pipeline.runtime import cluster
 
@@ -52,7 +51,7 @@ class PanelSource:
     def group(self, group: str, title: str) -> np.ndarray:
         """The sheet of a group: its first images and the CSA maps that the whole group leads to, uint8 RGB."""
         members = self._members(group)
-        csa = _csa(checkpoint.load(self.model, cluster.get_device()).for_inference(), members)
+        csa = _csa(Predictor(optimize(checkpoint.load(self.model, cluster.get_device()))), members)
         return _sheet(members[:MAX_IMAGES], [member.name for member in members], title, csa)
 
     def overview(self, groups: Sequence[str], title: str) -> np.ndarray:
@@ -90,16 +89,16 @@ class PanelSource:
 
 
 @torch.no_grad()
-def _csa(model: ICNet, members: list[Member]) -> list[np.ndarray]:
+def _csa(predictor: Predictor, members: list[Member]) -> list[np.ndarray]:
     """The CSA maps of the first members, uint8; empty where the network has no CFM."""
     parts = [members[start : start + CHUNK_SIZE] for start in range(0, len(members), CHUNK_SIZE)]
-    cues = Cues.merge([model.intra_cues(*_inputs(model, part)) for part in parts])
-    csa = model.predict(*_inputs(model, members[:MAX_IMAGES]), cues).csa
+    cues = predictor.gather_cues(_inputs(predictor, part) for part in parts)
+    csa = predictor.predict(*_inputs(predictor, members[:MAX_IMAGES]), cues).csa
     return [images.quantize(map_.float()) for map_ in csa[CSA_STAGE][:, 0]] if csa else []
 
 
-def _inputs(model: ICNet, members: list[Member]) -> tuple[torch.Tensor, torch.Tensor]:
-    device = next(model.parameters()).device
+def _inputs(predictor: Predictor, members: list[Member]) -> tuple[torch.Tensor, torch.Tensor]:
+    device = next(predictor.model.parameters()).device
     pictured = images.normalize(np.stack([member.image for member in members])).to(device)
     return pictured, images.scale_maps(np.stack([member.sism for member in members])).to(device)
 

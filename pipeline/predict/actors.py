@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from icnet import checkpoint, images
+from icnet.inference import Predictor, optimize
 from icnet.memory import keep_freed_blocks
 from pipeline import tables
 from pipeline.predict.config import Precision
@@ -42,12 +43,12 @@ class NetworkActor:
         self.device = cluster.get_device()
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        self.model = checkpoint.load(model, self.device).for_inference(DTYPES[precision])
-        self.model.chunk = batch_size
+        network = optimize(checkpoint.load(model, self.device), DTYPES[precision])
+        self.predictor = Predictor(network, batch_size)
 
     def make_batches(self, task: Task) -> Iterator[Batch]:
         """The shard's subgroups in batches."""
-        return make_batches(pickle.loads(task["payload"]), self.model.chunk, self.device)
+        return make_batches(pickle.loads(task["payload"]), self.predictor.batch_size, self.device)
 
 
 class CuesActor(NetworkActor):
@@ -59,7 +60,7 @@ class CuesActor(NetworkActor):
 
     def __call__(self, task: Task) -> dict[str, Any]:
         (batch,) = self.make_batches(task)
-        save_cues(self.model.intra_cues(batch.images, batch.sisms), name_cues_file(self.folder, task["key"]))
+        save_cues(self.predictor.intra_cues(batch.images, batch.sisms), name_cues_file(self.folder, task["key"]))
         return {"number": task["number"], "images": task["stop"] - task["start"]}
 
 
@@ -73,7 +74,7 @@ class WeightsActor(NetworkActor):
     def __call__(self, task: Task) -> dict[str, Any]:
         (batch,) = self.make_batches(task)
         cues = load_cues(name_merged_file(self.folder, task["key"])).to(self.device)
-        prediction = self.model.predict(batch.images, batch.sisms, cues)
+        prediction = self.predictor.predict(batch.images, batch.sisms, cues)
         save_weights(average_siv_weights(prediction.weights), name_weights_file(self.folder, task["key"]))
         return {"number": task["number"], "images": task["stop"] - task["start"]}
 
@@ -95,7 +96,7 @@ class MapsActor(NetworkActor):
         return {"number": shard.number, "images": len(rows)}
 
     def _predict_subgroups(self, batch: Batch) -> list[Row]:
-        predictions = self.model.predict_groups(batch.images, batch.sisms, batch.sizes)
+        predictions = self.predictor.predict_groups(batch.images, batch.sisms, batch.sizes)
         made: list[Row] = []
         for rows, prediction in zip(batch.subgroups, predictions, strict=True):
             weights = average_siv_weights(prediction.weights[space_evenly(len(rows))])
@@ -104,7 +105,7 @@ class MapsActor(NetworkActor):
 
     def _predict_part(self, batch: Batch, part: GroupPart) -> list[Row]:
         (rows,) = batch.subgroups
-        prediction = self.model.predict(batch.images, batch.sisms, load_cues(part.cues).to(self.device))
+        prediction = self.predictor.predict(batch.images, batch.sisms, load_cues(part.cues).to(self.device))
         weights = load_weights(part.weights)[part.start : part.start + len(rows)]
         return _make_rows(rows, prediction.maps, weights)
 

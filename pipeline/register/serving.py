@@ -19,6 +19,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from icnet import checkpoint, images, sod
+from icnet.inference import Predictor, optimize
 from icnet.memory import keep_freed_blocks
 
 SERVED = "__pyfunc_model_path__"
@@ -33,7 +34,7 @@ class Cosaliency(PythonModel):
         """Load the weights and make the SOD method that the model was logged with."""
         keep_freed_blocks()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network = checkpoint.load(context.artifacts["model"], device).for_inference()
+        self.predictor = Predictor(optimize(checkpoint.load(context.artifacts["model"], device)))
         spec = context.model_config["register.sod"]
         self.method = sod.make_method(spec.replace("{sod}", context.artifacts.get("sod", "")), device)
         self.device = device
@@ -72,10 +73,10 @@ class Cosaliency(PythonModel):
 
     @torch.no_grad()
     def _group(self, photographs: list[np.ndarray], sisms: list[np.ndarray]) -> list[np.ndarray]:
-        side = (self.network.config.size,) * 2
+        side = (self.predictor.model.config.size,) * 2
         pictures = images.normalize(np.stack([images.resize(one, side) for one in photographs]))
         saliency = images.scale_maps(np.stack([images.resize(one, side) for one in sisms]))
-        maps = self.network(pictures.to(self.device), saliency.to(self.device))[:, 0]
+        maps = self.predictor.predict(pictures.to(self.device), saliency.to(self.device)).maps[:, 0]
         return [
             images.resize(images.quantize(map_), one.shape[:2]) for map_, one in zip(maps, photographs, strict=True)
         ]

@@ -37,7 +37,7 @@ def build_initial_model(config: TrainConfig, network: ModelConfig) -> ICNet:
     try:
         model = ICNet(Config(**network.model_dump(exclude={"weights"})))
         if network.weights is not None:
-            pretrained.load_vgg16(model, network.weights)
+            pretrained.load_weights(model, network.weights)
     except ValueError as error:
         raise TrainError(f"model: {error}") from error
     except FileNotFoundError:
@@ -51,6 +51,6 @@ def build_initial_model(config: TrainConfig, network: ModelConfig) -> ICNet:
         try:
             model.part(name)
         except KeyError:
-            there = ", ".join([*dict(model.named_children()), *model.backbone.stages()])
+            there = ", ".join([*dict(model.named_children()), *model.backbone.parts()])
             raise TrainError(f"train.freeze: the network has no part {name} (there: {there})") from None
     return model

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ray.train import ScalingConfig
 
-from icnet import checkpoint, initialization
+from icnet import checkpoint, whitening
 from pipeline import tables, tracking
 from pipeline.runtime import cluster, files, params, report
 from pipeline.train.config import ModelConfig, TrainConfig
@@ -41,8 +41,8 @@ def train_model(samples: Path, target: Path, config: TrainConfig, network: Model
     if not first.is_file():
         model = build_initial_model(config, network)
         if network.init == "whitened" or (network.init == "delta" and network.weights is None):
-            power = initialization.UNTRAINED_POWER if network.weights is None else initialization.PRETRAINED_POWER
-            initialization.whiten_compression(model, load_examples(table, split), power)
+            power = whitening.UNTRAINED_POWER if network.weights is None else whitening.PRETRAINED_POWER
+            whitening.whiten_compression(model, load_examples(table, split), power)
         checkpoint.save(model, first)
     with cluster.connect():
         scaling = scaling_config(config)

@@ -9,6 +9,7 @@ import torch.distributed
 from torch import Tensor
 
 from icnet import images
+from icnet.inference import Predictor, join_predictions
 from icnet.loss import iou_loss
 from icnet.model import ICNet, Prediction
 from icnet.training import Batch, Training
@@ -20,6 +21,8 @@ from pipeline.train.split import Groups
 
 MAX_IMAGES = 64
 """Images of a group that are predicted in one pass; larger groups take two."""
+CPU_BATCH, GPU_BATCH = 4, 32
+"""Images that go through the network at once."""
 PANEL_IMAGES = 5
 """Images of a group in its panel."""
 COLUMNS = ("image", "SISM", "CSA map", "prediction", "mask")
@@ -56,16 +59,14 @@ class Validation:
 def predict_group(training: Training, batch: Batch) -> Prediction:
     """The co-saliency maps of a whole group, whatever its size, by the weights that are to be kept."""
     model: ICNet = training.best_model
-    model.eval()
+    predictor = Predictor(model.eval(), GPU_BATCH if training.device.type == "cuda" else CPU_BATCH)
     batch = batch.to(training.device)
     with training.autocast():
         if len(batch) <= MAX_IMAGES:
-            return model.predict(batch.images, batch.sisms)
-        cues = model.intra_cues(batch.images, batch.sisms)
-        pairs = zip(batch.images.split(MAX_IMAGES), batch.sisms.split(MAX_IMAGES), strict=True)
-        parts = [model.predict(*pair, cues) for pair in pairs]
-    csa = {stage: torch.cat([part.csa[stage] for part in parts]) for stage in parts[0].csa}
-    return Prediction(torch.cat([p.maps for p in parts]), csa, torch.cat([p.weights for p in parts]))
+            return predictor.predict(batch.images, batch.sisms)
+        pairs = list(zip(batch.images.split(MAX_IMAGES), batch.sisms.split(MAX_IMAGES), strict=True))
+        cues = predictor.gather_cues(pairs)
+        return join_predictions([predictor.predict(*pair, cues) for pair in pairs])
 
 
 def draw_panel(table: pa.Table, found: Prediction, shown: Sequence[int]) -> np.ndarray:

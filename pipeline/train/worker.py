@@ -14,6 +14,7 @@ from ray.train import Checkpoint
 from ray.train.torch import get_device, prepare_model
 
 from icnet import checkpoint, training
+from icnet.inference import compile_parts
 from icnet.memory import keep_freed_blocks
 from icnet.training import Batch, Step, Training
 from pipeline.runtime import parallel
@@ -27,9 +28,6 @@ from pipeline.train.validation import Validation
 
 UNSCORED = -1e9
 """The score of a checkpoint that was not validated."""
-
-VALIDATION_CHUNK = 32
-"""Images that a GPU validates at once."""
 
 REPORT_STEPS = 20
 """Steps between reports to the driver; a report costs the ranks one collective of a few numbers."""
@@ -65,12 +63,10 @@ class Worker:
             model.to(memory_format=torch.channels_last)
         for part in config.freeze:
             model.part(part).requires_grad_(False)
-        if self.job.gpus:
-            model.chunk = VALIDATION_CHUNK
         if config.batch_norm == "sync":
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if config.compile:
-            model.compile()
+            compile_parts(model)
         # Sums of three numbers depend on their order, and DDP orders anew once it knows all parameters are used.
         exact = {"find_unused_parameters": self.ranks > 2 and not self.job.gpus}
         device = get_device() if self.job.gpus else torch.device("cpu")

@@ -1,5 +1,8 @@
 """Checkpoints: what is saved comes back, and what is not a checkpoint is refused with a sentence."""
 
+import json
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -31,6 +34,28 @@ def test_metadata_travels_inside_the_file_and_nothing_is_left_beside_it(tmp_path
     assert facts["config"]["size"] == 64
     assert (facts["epoch"], facts["sod"], facts["mean"]) == (3, "u2netp", [0.1, 0.2])
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_checkpoint_with_older_names_in_its_config_loads(tmp_path):
+    torch.manual_seed(0)
+    network = ICNet(SMALL)
+    for older, current in (("normalised", "normalized"), ("raw", "raw")):
+        fields = {**asdict(SMALL), "summed": older}
+        del fields["cfm_sum"]
+        save_file(network.state_dict(), tmp_path / "old.safetensors", {"config": json.dumps(fields)})
+        again = checkpoint.load(tmp_path / "old.safetensors")
+        assert again.config == replace(SMALL, cfm_sum=current)
+        assert torch.equal(again.fuse56.second.weight, network.fuse56.second.weight)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    network = ICNet(SMALL)
+    with torch.no_grad():
+        network.decoder.head.bias.fill_(value)
+    checkpoint.save(network, tmp_path / "broken.safetensors")
+    with pytest.raises(CheckpointError, match=r"broken.safetensors: `decoder.head.bias` holds NaN or infinite values"):
+        checkpoint.load(tmp_path / "broken.safetensors")
 
 
 def officially_named(network):
@@ -73,14 +98,14 @@ def test_an_authors_file_is_converted_on_the_way_in(tmp_path):
         (lambda file: save_file({"a": torch.zeros(1)}, file, {"config": '{"sizes": 64}'}), "unexpected keyword"),
     ],
 )
-def test_what_is_not_a_checkpoint_is_refused_by_name(tmp_path, make, words):
+def test_a_file_that_is_not_a_checkpoint_is_refused_by_name(tmp_path, make, words):
     make(tmp_path / "wrong.pth")
     with pytest.raises(CheckpointError, match=words) as caught:
         checkpoint.load(tmp_path / "wrong.pth")
     assert "wrong.pth" in str(caught.value)
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
+def test_a_missing_file_is_reported_as_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none.safetensors"):
         checkpoint.load(tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="no checkpoint"):

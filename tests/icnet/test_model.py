@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icnet.config import Config
-from icnet.correlation import Cues
+from icnet.inference import Predictor, optimize
 from icnet.loss import iou_loss
 from icnet.model import ICNet
 
@@ -21,7 +21,7 @@ def seeded():
 
 @pytest.fixture
 def model():
-    network = ICNet(SMALL, chunk=3).double().eval()
+    network = ICNet(SMALL).double().eval()
     for norm in (part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)):
         norm.running_mean.normal_(std=0.1)
         norm.running_var.uniform_(0.5, 1.5)
@@ -61,10 +61,20 @@ def test_other_members_of_the_group_change_an_images_map(model):
 @pytest.mark.parametrize("split", [[7], [3, 4], [1, 1, 5], [2, 2, 2, 1], [1] * 7])
 def test_two_passes_equal_one_for_any_split_of_the_group(model, split):
     images, sisms = group(7)
-    parts = list(zip(images.split(split), sisms.split(split), strict=True))
-    cues = Cues.merge([model.intra_cues(*part) for part in parts])
-    found = torch.cat([model(*part, cues=cues) for part in parts])
+    batches = list(zip(images.split(split), sisms.split(split), strict=True))
+    cues = Predictor(model, batch_size=3).gather_cues(batches)
+    found = torch.cat([model(*batch, cues=cues) for batch in batches])
     torch.testing.assert_close(found, model(images, sisms), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_a_group_gets_the_same_maps_however_many_images_go_through_the_network_at_once(model, batch_size):
+    images, sisms = group(7)
+    found = Predictor(model, batch_size).predict(images, sisms)
+    whole = model.predict(images, sisms)
+    torch.testing.assert_close(found.maps, whole.maps, rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.weights, whole.weights, rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.csa[5], whole.csa[5], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -105,7 +115,7 @@ def test_weights_say_how_much_each_member_weighs(model):
     assert prediction.weights.std() > 0
 
 
-def test_csa_maps_of_every_stage_can_be_looked_at(model):
+def test_a_prediction_holds_the_csa_maps_of_every_stage(model):
     images, sisms = group(5)
     prediction = model.predict(images, sisms)
     assert {stage: tuple(maps.shape) for stage, maps in prediction.csa.items()} == {
@@ -113,14 +123,15 @@ def test_csa_maps_of_every_stage_can_be_looked_at(model):
         5: (5, 1, 4, 4),
         6: (5, 1, 2, 2),
     }
-    torch.testing.assert_close(model.csa(images, sisms, stage=4), prediction.csa[4])
     torch.testing.assert_close(prediction.maps, model(images, sisms))
 
 
 def test_the_foreground_and_background_branches_swap_with_the_sisms(model):
     images, sisms = group(3)
     for block, opposite in zip(
-        model.intra_cues(images, sisms).sivs, model.intra_cues(images, 1 - sisms).sivs, strict=True
+        Predictor(model).intra_cues(images, sisms).sivs,
+        Predictor(model).intra_cues(images, 1 - sisms).sivs,
+        strict=True,
     ):
         torch.testing.assert_close(block, opposite.flip(1))
 
@@ -145,7 +156,7 @@ def test_bf16_keeps_correlations_in_float32_and_stays_close_to_float32(model):
     images, sisms = group(4, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         prediction = network.predict(images, sisms)
-        cues = network.intra_cues(images, sisms)
+        cues = Predictor(network).intra_cues(images, sisms)
     exact = network.predict(images, sisms)
     assert prediction.maps.dtype == prediction.weights.dtype == cues.sivs[0].dtype == torch.float32
     assert all(maps.dtype == torch.float32 for maps in prediction.csa.values())
@@ -165,7 +176,7 @@ def test_new_layers_start_with_the_spread_that_the_config_names(init):
 
 def test_the_copy_for_inference_gives_the_same_maps_without_batch_norms(model):
     images, sisms = group(5)
-    fast = model.for_inference(torch.float64)
+    fast = optimize(model, torch.float64)
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fast.modules())
     torch.testing.assert_close(fast(images, sisms), model(images, sisms), rtol=0, atol=1e-10)
     assert any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules())
@@ -174,7 +185,7 @@ def test_the_copy_for_inference_gives_the_same_maps_without_batch_norms(model):
 def test_the_copy_for_inference_in_bf16_keeps_its_cues_in_float32(model):
     images, sisms = group(5, dtype=torch.float32)
     exact = model.float().predict(images, sisms)
-    fast = model.for_inference(torch.bfloat16)
+    fast = Predictor(optimize(model, torch.bfloat16))
     prediction = fast.predict(images, sisms, fast.intra_cues(images, sisms))
     assert prediction.maps.dtype == prediction.weights.dtype == prediction.csa[5].dtype == torch.float32
     assert (prediction.maps - exact.maps).abs().mean() < 0.02
@@ -183,16 +194,18 @@ def test_the_copy_for_inference_in_bf16_keeps_its_cues_in_float32(model):
 COMPILED = """
 import torch
 from icnet.config import Config
+from icnet.inference import Predictor, compile_parts, optimize
 from icnet.model import ICNet
 
 torch.manual_seed(0)
-exact = ICNet(Config(size=64, width=0.125, init="he"), chunk=3).for_inference()
-fast = exact.for_inference()
-fast.compile()
+exact = optimize(ICNet(Config(size=64, width=0.125, init="he")))
+network = optimize(exact)
+compile_parts(network)
+fast = Predictor(network, batch_size=3)
 for n in (5, 1, 2, 3, 7, 12):
     images, sisms = torch.randn(n, 3, 64, 64), torch.rand(n, 1, 64, 64)
     with torch.inference_mode():
-        difference = (fast(images, sisms) - exact(images, sisms)).abs().mean().item()
+        difference = (fast.predict(images, sisms).maps - exact(images, sisms)).abs().mean().item()
     print(n, difference, torch._dynamo.utils.counters["stats"]["unique_graphs"])
 """
 

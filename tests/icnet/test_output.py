@@ -7,7 +7,7 @@ import torch
 
 from icnet import checkpoint
 from icnet.config import Config
-from icnet.correlation import Cues
+from icnet.inference import Predictor, optimize
 from icnet.model import ICNet
 
 SMALL = Config(size=64, width=0.125, init="he")
@@ -16,12 +16,12 @@ SMALL = Config(size=64, width=0.125, init="he")
 @pytest.fixture
 def finest():
     torch.manual_seed(0)
-    return ICNet(SMALL, chunk=3).double().eval().requires_grad_(False)
+    return ICNet(SMALL).double().eval().requires_grad_(False)
 
 
 @pytest.fixture
 def mean(finest):
-    network = ICNet(replace(SMALL, output="mean"), chunk=3).double().eval().requires_grad_(False)
+    network = ICNet(replace(SMALL, output="mean")).double().eval().requires_grad_(False)
     network.load_state_dict(finest.state_dict())
     return network
 
@@ -54,14 +54,14 @@ def test_training_and_every_map_are_the_same_for_both(finest, mean):
 
 def test_the_mean_of_a_large_group_in_two_passes_is_that_of_one_pass(mean):
     images, sisms = group(7)
-    parts = list(zip(images.split([3, 4]), sisms.split([3, 4]), strict=True))
-    cues = Cues.merge([mean.intra_cues(*part) for part in parts])
-    same(torch.cat([mean(*part, cues=cues) for part in parts]), mean(images, sisms))
+    batches = list(zip(images.split([3, 4]), sisms.split([3, 4]), strict=True))
+    cues = Predictor(mean).gather_cues(batches)
+    same(torch.cat([mean(*batch, cues=cues) for batch in batches]), mean(images, sisms))
 
 
 def test_a_copy_for_inference_gives_the_mean_too(mean):
     images, sisms = group(4)
-    fast = mean.float().for_inference()
+    fast = optimize(mean.float())
     torch.testing.assert_close(
         fast(images.float(), sisms.float()), mean(images.float(), sisms.float()), rtol=0, atol=1e-3
     )

@@ -55,9 +55,9 @@ def double(official, reference):
     model = convert_official(official).double().eval()
     images, sisms = reference["img"].double(), reference["sism"].double()
     with torch.inference_mode():
-        features = model._encode(images, low=True)
-        intra = model._cues(features, sisms)
-        _, fused, _ = model._enhance(features, [(len(images), intra)])
+        features = model.encode(images, low=True)
+        intra = model.pool_cues(features, sisms)
+        _, fused, _ = model.enhance(features, [(len(images), intra)])
         return model, model.decoder(fused, features.low, sisms, every_map=True), features, intra
 
 
@@ -107,8 +107,8 @@ def test_in_float32_the_prediction_is_within_the_authors_own_rounding(single, re
 def test_in_float32_the_cues_and_features_are_within_the_authors_rounding(single, reference, stage):
     model, prediction = single
     with torch.inference_mode():
-        features = model._encode(reference["img"], low=False)
-        sivs = model._cues(features, reference["sism"]).sivs[stage - 4]
+        features = model.encode(reference["img"], low=False)
+        sivs = model.pool_cues(features, reference["sism"]).sivs[stage - 4]
         enhanced, maps, (weights,) = model.blocks[str(stage)](features.high[stage - 4], [(len(sivs), sivs)])
     wanted = {key: reference[f"s{stage}/fg/{key}"] for key in ("SIV", "weights", "CSA")}
     torch.testing.assert_close(sivs[:, 0], wanted["SIV"], rtol=0, atol=2e-5)

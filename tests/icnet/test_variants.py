@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from icnet.config import Config
+from icnet.inference import Predictor
 from icnet.loss import iou_loss
 from icnet.model import ICNet
 
@@ -44,21 +45,21 @@ def test_every_row_of_table_2_predicts_a_group_in_two_passes(row):
     network = ICNet(Config.row(row, **SMALL)).double().eval()
     images, sisms = (part.double() for part in group(5))
     with torch.inference_mode():
-        cues = network.intra_cues(images, sisms)
+        cues = Predictor(network).intra_cues(images, sisms)
         parts = [network(images[part], sisms[part], cues) for part in (slice(0, 2), slice(2, 5))]
         torch.testing.assert_close(torch.cat(parts), network(images, sisms), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("row", range(1, 8))
 @pytest.mark.parametrize("sizes", [[5], [1, 4], [2, 1, 2], [1, 1, 1, 1, 1]])
-def test_groups_packed_into_one_pass_get_the_maps_they_get_alone(row, sizes):
-    network = ICNet(Config.row(row, **SMALL), chunk=3).double().eval()
+def test_groups_predicted_together_get_the_maps_they_get_alone(row, sizes):
+    network = ICNet(Config.row(row, **SMALL)).double().eval()
     images, sisms = (part.double() for part in group(5))
     with torch.inference_mode():
-        packed = network.predict_groups(images, sisms, sizes)
+        together = Predictor(network, batch_size=3).predict_groups(images, sisms, sizes)
         alone = [network.predict(*pair) for pair in zip(images.split(sizes), sisms.split(sizes), strict=True)]
-    assert len(packed) == len(sizes)
-    for one, other in zip(packed, alone, strict=True):
+    assert len(together) == len(sizes)
+    for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.maps, other.maps, rtol=0, atol=1e-10)
         torch.testing.assert_close(one.weights, other.weights, rtol=0, atol=1e-10)
         assert one.csa.keys() == other.csa.keys()
@@ -87,7 +88,7 @@ def test_row_7_is_the_network_itself():
     assert Config.row(7) == Config()
 
 
-@pytest.mark.parametrize("choice", [{"alpha": "one"}, {"summed": "raw"}])
+@pytest.mark.parametrize("choice", [{"alpha": "one"}, {"cfm_sum": "raw"}])
 def test_paper_and_program_are_choices(choice):
     config = Config(**SMALL, **choice)
     network = ICNet(config).eval()

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from icnet import checkpoint, images, sod
+from icnet.inference import Predictor, optimize
 from pipeline import tables, tracking
 from pipeline.cli.app import rollback_command
 from pipeline.metrics import aggregate, records, score
@@ -283,11 +284,11 @@ def test_the_model_gives_the_maps_of_stage_predict(served, loaded):
     _, files = served
     pictures = [images.decode(file.read_bytes()) for file in files]
     weights = Path(files[0]).parents[3] / "model9" / "model.safetensors"
-    network, method = checkpoint.load(weights).for_inference(), sod.make_method("gc")
+    network, method = optimize(checkpoint.load(weights)), sod.make_method("gc")
     side = (network.config.size,) * 2
     small = images.normalize(np.stack([images.resize(one, side) for one in pictures]))
     sisms = images.scale_maps(np.stack([images.resize(images.quantize(method(one)), side) for one in pictures]))
-    maps = network(small, sisms)[:, 0]
+    maps = Predictor(network).predict(small, sisms).maps[:, 0]
     for found, map_, one in zip(loaded.predict(cells(files))["map"], maps, pictures, strict=True):
         assert np.array_equal(images.decode_gray(found), images.resize(images.quantize(map_), one.shape[:2]))
 

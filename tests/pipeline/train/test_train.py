@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image, ImageDraw
 from ray.train.torch import TorchTrainer
 
-from icnet import checkpoint, images, initialization, training
+from icnet import checkpoint, images, training, whitening
 from icnet.training import Training
 from pipeline import tables, tracking
 from pipeline.runtime.params import ParamsError, parse_section
@@ -106,7 +106,7 @@ def test_whitened_compressions_that_are_frozen_are_kept(samples, tmp_path, ray_s
     model = checkpoint.load(tmp_path / "model" / "model.safetensors")
     kept = {name: weight.clone() for name, weight in model.compress.state_dict().items()}
     table = write_memory_map(samples, tmp_path / "samples.arrow")
-    initialization.whiten_compression(model, load_examples(table, split_groups(table, config.validation, config.seed)))
+    whitening.whiten_compression(model, load_examples(table, split_groups(table, config.validation, config.seed)))
     for name, weight in model.compress.state_dict().items():
         torch.testing.assert_close(kept[name], weight, rtol=0.01, atol=0.001)
 

@@ -1,0 +1,78 @@
+"""What the network needs of a backbone. A new backbone is one file here and one line in `icnet.backbones`.
+
+Legend: n images, c channels, h x w cells, s px.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Levels(NamedTuple):
+    """Feature maps of n images, [n, c, h, w] each, not normalized."""
+
+    high: list[Tensor]
+    """At the three depths that have a co-saliency block, shallow to deep: stages 4, 5, 6 in the paper."""
+    low: list[Tensor]
+    """At the three levels that the decoder refines its maps with, coarse to fine: stages 3, 2, 1 in the paper."""
+
+
+class Backbone(nn.Module):
+    """The interface of a backbone. Its attributes describe the maps in `Levels`.
+
+    The work is in two parts, so that a frozen backbone has to see an image only once: `encode` depends on pretrained
+    weights and on the image alone, `build_levels` adds layers that are always trained.
+    """
+
+    channels: tuple[int, int, int]
+    """Channels of `Levels.high`."""
+    compressed: dict[str, int]
+    """Channels after the 1x1 compression in front of the blocks, by stage; a stage that is absent has none."""
+    sides: tuple[int, int, int]
+    """Cells along a side of `Levels.high`."""
+    low_channels: tuple[int, int, int]
+    """Channels of `Levels.low`."""
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The part that pretrained weights fill; all other layers are new."""
+        raise NotImplementedError
+
+    def encode(self, images: Float[Tensor, "n 3 s s"]) -> list[Tensor]:
+        """What the pretrained part computes."""
+        raise NotImplementedError
+
+    def build_levels(self, encoded: list[Tensor], images: Float[Tensor, "n 3 s s"]) -> Levels:
+        """The levels of images that `encode` has seen."""
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts that can be frozen, by name."""
+        raise NotImplementedError
+
+    def fill_pretrained(self, state: dict[str, Tensor]) -> None:
+        """Copy pretrained weights from a published state dict. Raises ValueError where they do not fit."""
+        raise NotImplementedError
+
+    def forward(self, images: Float[Tensor, "n 3 s s"]) -> Levels:
+        """The levels of `images`."""
+        return self.build_levels(self.encode(images), images)
+
+
+def copy_weights(module: nn.Module, state: dict[str, Tensor], expected: str) -> None:
+    """Copy `state` into a module, which keeps its dtype; entries that the module does not have are ignored.
+
+    Raises ValueError where an entry is missing or of another shape; `expected` names what was looked for.
+    """
+    wanted = module.state_dict()
+    for key, tensor in wanted.items():
+        if key not in state:
+            raise ValueError(f"there is no `{key}`: expected {expected}")
+        if state[key].shape != tensor.shape:
+            found, needed = tuple(state[key].shape), tuple(tensor.shape)
+            raise ValueError(f"`{key}` is {found}, the model's is {needed}: pretrained weights need width 1")
+        if not torch.isfinite(state[key]).all():
+            raise ValueError(f"`{key}` holds NaN or infinite values")
+    module.load_state_dict({key: state[key].to(tensor.dtype) for key, tensor in wanted.items()})
