@@ -1,4 +1,4 @@
-"""What every SOD method is: a function of images, an identity, and the specification it was made from."""
+"""The interface of a SOD method: its specification, its options, and the function from images to saliency maps."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,26 +9,39 @@ from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from icnet.images import Pixels
 
 Key = tuple[str, str]
 """(group, name) of an image."""
+
+SaliencyMap = NDArray[np.float32]
+"""A saliency map: float32 [H, W] in [0, 1]."""
 
 
 class SodError(ValueError):
     """A specification, an option or a file of weights that cannot be used."""
 
 
-class MissingMapError(SodError):
-    """Some images of a batch have no map. `reasons` tells why, by key; the rest can be asked for without them."""
+class DetectionError(SodError):
+    """A method that has no usable map for one image, whenever it is asked; for instance a map that is not finite."""
+
+
+class MissingMapError(DetectionError):
+    """Some images of a batch have no map. `reasons` gives the reason by key; the other images can be retried."""
 
     def __init__(self, reasons: Mapping[Key, str]) -> None:
         super().__init__("; ".join(reasons.values()))
         self.reasons = dict(reasons)
 
+    def __reduce__(self) -> tuple[type["MissingMapError"], tuple[dict[Key, str]]]:
+        return type(self), (self.reasons,)
+
 
 class Options(BaseModel):
-    """Options after the `?` of a specification; unknown names and wrong types are refused."""
+    """Options after the `?` of a specification. Unknown names and wrong types are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +51,7 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 @dataclass(frozen=True)
 class Spec:
-    """A method's specification `kind:file?option=value&option=value`, taken apart."""
+    """The specification of a method, `kind:file?option=value&option=value`, split into its parts."""
 
     text: str
     kind: str
@@ -47,7 +60,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> "Spec":
-        """Take a specification apart. SodError if an option has no value or stands twice."""
+        """Split a specification. Raises SodError if an option has no value or is given twice."""
         head, _, query = text.partition("?")
         kind, _, file = head.partition(":")
         try:
@@ -55,62 +68,66 @@ class Spec:
         except ValueError as error:
             raise SodError(f"{text!r}: the options after '?' must read name=value&name=value") from error
         if len(dict(pairs)) < len(pairs):
-            raise SodError(f"{text!r}: an option stands twice")
+            raise SodError(f"{text!r}: an option is given twice")
         return cls(text, kind, file, dict(pairs))
 
-    def options(self, options: type[AnyOptions] = Options) -> AnyOptions:
-        """The options as the method declares them. SodError names the one that is unknown or wrong."""
+    def parse_options(self, kind: type[AnyOptions]) -> AnyOptions:
+        """Return the options as `kind`. Raises SodError for an unknown or wrong option."""
         try:
-            return options.model_validate(self.given)
+            return kind.model_validate(self.given)
         except ValidationError as error:
             problem = error.errors()[0]
-            known = ", ".join(options.model_fields) or "none"
-            raise SodError(
-                f"{self.text!r}: option {'.'.join(map(str, problem['loc']))!r}: {problem['msg']} (options: {known})"
-            ) from error
+            name, known = ".".join(map(str, problem["loc"])), ", ".join(kind.model_fields) or "none"
+            raise SodError(f"{self.text!r}: option {name!r}: {problem['msg']} (options: {known})") from error
 
-    def weights(self) -> Path:
-        """The file after the colon. SodError if there is none."""
+    def refuse_options(self) -> None:
+        """Raise SodError if an option is given."""
+        self.parse_options(Options)
+
+    def require_file(self) -> Path:
+        """Return the file after the colon. Raises SodError if there is no such file."""
         if not Path(self.file).is_file():
             raise SodError(f"{self.text!r}: there is no file {self.file!r}")
         return Path(self.file)
 
-    def no_file(self) -> None:
-        """SodError if a file is named: the method takes none."""
+    def refuse_file(self) -> None:
+        """Raise SodError if a file is given."""
         if self.file:
             raise SodError(f"{self.text!r}: {self.kind!r} takes no file")
 
 
+DetectBatch = Callable[[Sequence[Pixels], Sequence[Key]], list[SaliencyMap]]
+"""Images and their keys to their maps, in the same order."""
+
+
 @dataclass(frozen=True)
 class Method:
-    """A SOD method: upright RGB uint8 [H, W, 3] images to saliency maps float32 [H, W] in [0, 1]."""
+    """A SOD method: upright RGB images, uint8 [H, W, 3], to saliency maps, float32 [H, W] in [0, 1]."""
 
-    maps: Callable[[Sequence[np.ndarray], Sequence[Key]], list[np.ndarray]]
+    detect: DetectBatch
     identify: Callable[[], str]
-    gpu: bool = False
-    """Whether it computes on the device it was made for, so that a GPU is of use."""
 
-    def __call__(self, image: np.ndarray, key: Key = ("", "")) -> np.ndarray:
-        """The map of one image."""
+    def __call__(self, image: Pixels, key: Key = ("", "")) -> SaliencyMap:
+        """Return the map of one image."""
         return self.batch([image], [key])[0]
 
-    def batch(self, images: Sequence[np.ndarray], keys: Sequence[Key]) -> list[np.ndarray]:
-        """The maps of images of any sizes, in their order. MissingMapError says which images have none."""
-        return self.maps(images, keys)
+    def batch(self, images: Sequence[Pixels], keys: Sequence[Key]) -> list[SaliencyMap]:
+        """Return the maps of images of any sizes. Raises DetectionError if an image has no usable map."""
+        return self.detect(images, keys)
 
     @cached_property
     def identity(self) -> str:
-        """Changes exactly when the method's maps may: its kind, options, weights or algorithm. Not with paths."""
+        """A string that changes exactly when the maps may change: kind, options, weights or version. Never a path."""
         return self.identify()
 
 
-def detect_one_by_one(detect: Callable[[np.ndarray], np.ndarray]) -> Callable[..., list[np.ndarray]]:
-    """Make the batch function of a method that sees one image at a time."""
+def detect_one_by_one(detect: Callable[[Pixels], SaliencyMap]) -> DetectBatch:
+    """Make a batch function from a function of one image."""
     return lambda images, keys: [detect(image) for image in images]
 
 
 def make_identity(kind: str, version: int, options: Options | None = None, weights: Path | None = None) -> str:
-    """Identity string of a method: kind, version of its algorithm, every option and the SHA-256 of its weights."""
+    """Return a method's identity: its kind, output version, every option and the SHA-256 of its weights."""
     parts = [f"{kind}/{version}"]
     if options is not None:
         parts += [f"{name}={value}" for name, value in options.model_dump(mode="json").items()]

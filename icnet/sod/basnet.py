@@ -1,6 +1,6 @@
-"""BASNet with ResNet-34 (Qin et al., CVPR 2019): predicts, then refines the prediction; for its authors' checkpoint.
+"""BASNet with ResNet-34 (Qin et al., CVPR 2019): predicts a map, then refines it.
 
-Keys are the authors'. Resizing is bilinear with align_corners=False; pools round sizes up.
+Keys are those of the authors' checkpoint. Resizing is bilinear with align_corners=False; pools round sizes up.
 """
 
 from functools import partial
@@ -21,11 +21,11 @@ DECODER = {
     "2": (256, 128, 64),
     "1": (128, 64, 64),
 }
-"""Channels into, inside and out of each stage of the decoder."""
+"""Stage of the decoder -> channels in, inside and out."""
 
 
 def make(spec: Spec, device: torch.device) -> Method:
-    """BASNet at 256 x 256 px. SodError names what a checkpoint lacks."""
+    """Make BASNet at 256 x 256 px. Raises SodError if the checkpoint does not fit."""
     convention = network.Convention(
         prepare=partial(preprocessing.make_square_input, size=256, normalize=preprocessing.normalize_by_maximum),
         read=preprocessing.read_stretched,
@@ -34,10 +34,10 @@ def make(spec: Spec, device: torch.device) -> Method:
 
 
 class BASNet(nn.Module):
-    """Images [n, 3, h, w], h and w multiples of 32, to saliency [n, 1, h, w], a probability."""
+    """Images [n, 3, h, w], h and w multiples of 32, to a probability [n, 1, h, w]."""
 
     UNUSED = ("outconvb.", *(f"outconv{i}." for i in range(2, 7)))
-    """Keys of the checkpoint that only training needs."""
+    """Prefixes of keys in the checkpoint that only training needs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,32 +63,32 @@ class BASNet(nn.Module):
         encoded = self.encode(images)
         x = encoded[-1]
         for name in ("bg_1", "bg_m", "bg_2"):
-            x = step(self, name, x)
+            x = apply_step(self, name, x)
         for stage in DECODER:
             skip = encoded.pop()
             x = x if stage == "6" else network.upsample(x, 2)
             x = torch.cat([x, skip], 1)
             for part in "1m2":
-                x = step(self, f"{stage}d_{part}", x)
-        return self.refunet(self.outconv1(x)).sigmoid()
+                x = apply_step(self, f"{stage}d_{part}", x)
+        return network.apply(self, "refunet", self.outconv1(x)).sigmoid()
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Features of six stages, from full size to a 32nd."""
+        """Return the features of six stages, from full size to 1/32."""
         x = F.relu(self.inbn(self.inconv(images)))
         encoded = []
         for i in range(1, 5):
-            x = self.get_submodule(f"encoder{i}")(x)
+            x = network.apply(self, f"encoder{i}", x)
             encoded.append(x)
         for stage in "56":
             x = pool(x)
-            for i in "123":
-                x = self.get_submodule(f"resb{stage}_{i}")(x)
+            for number in "123":
+                x = network.apply(self, f"resb{stage}_{number}", x)
             encoded.append(x)
         return encoded
 
 
 class Refinement(nn.Module):
-    """A small U on the logits [n, 1, h, w], added to them."""
+    """A small U-shaped network on logits [n, 1, h, w]; its output is added to them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,25 +101,25 @@ class Refinement(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         x, encoded = self.conv0(logits), []
         for i in "1234":
-            encoded.append(step(self, i, x))
+            encoded.append(apply_step(self, i, x))
             x = pool(encoded[-1])
-        x = step(self, "5", x)
+        x = apply_step(self, "5", x)
         for i in "4321":
-            x = step(self, f"_d{i}", torch.cat([network.upsample(x, 2), encoded.pop()], 1))
-        return logits + self.conv_d0(x)
+            x = apply_step(self, f"_d{i}", torch.cat([network.upsample(x, 2), encoded.pop()], 1))
+        return logits + network.apply(self, "conv_d0", x)
 
 
 def add_step(module: nn.Module, name: str, inputs: int, outputs: int, dilation: int = 1) -> None:
-    """Give the module a 3 x 3 convolution conv<name> and its batch normalization bn<name>."""
+    """Add a 3 x 3 convolution conv<name> and its batch normalization bn<name> to the module."""
     module.add_module(f"conv{name}", nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation))
     module.add_module(f"bn{name}", nn.BatchNorm2d(outputs))
 
 
-def step(module: nn.Module, name: str, x: Tensor) -> Tensor:
-    """Convolution, batch normalization and ReLU of that name."""
-    return F.relu(module.get_submodule(f"bn{name}")(module.get_submodule(f"conv{name}")(x)))
+def apply_step(module: nn.Module, name: str, x: Tensor) -> Tensor:
+    """Apply the convolution and batch normalization of that name, then ReLU."""
+    return F.relu(network.apply(module, f"bn{name}", network.apply(module, f"conv{name}", x)))
 
 
 def pool(x: Tensor) -> Tensor:
-    """Half the size, rounded up."""
+    """Halve the size, rounded up."""
     return F.max_pool2d(x, 2, 2, ceil_mode=True)

@@ -1,14 +1,16 @@
-"""F3Net with ResNet-50 (Wei et al., AAAI 2020): fuses features crosswise, twice, for its authors' checkpoint.
+"""F3Net with ResNet-50 (Wei et al., AAAI 2020): fuses fine and coarse features crosswise, twice.
 
-Keys are the authors'. Resizing is bilinear with align_corners=False.
+Keys are those of the authors' checkpoint. Resizing is bilinear with align_corners=False.
 """
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from icnet.images import Pixels
 from icnet.sod import network, preprocessing
 from icnet.sod.base import Method, Spec
 from icnet.torchvision_models import Bottleneck, ResNet
@@ -19,23 +21,26 @@ STD = np.array([56.77, 55.97, 57.50], np.float32)
 
 
 def make(spec: Spec, device: torch.device) -> Method:
-    """F3Net at 352 x 352 px; its logits at a quarter of that go straight to the image's size."""
+    """Make F3Net at 352 x 352 px. Its logits, a quarter of that, are resized directly to the image's size.
+
+    Raises SodError if the checkpoint does not fit.
+    """
     convention = network.Convention(prepare=prepare, read=preprocessing.read_logit)
     return network.make(lambda state: F3Net(), convention, spec, device)
 
 
-def prepare(image: np.ndarray) -> np.ndarray:
-    """Normalized at the image's own size, then resized without anti-aliasing."""
+def prepare(image: Pixels) -> NDArray[np.float32]:
+    """Return the input [3, 352, 352]: normalized at the image's own size, then resized without antialiasing."""
     normalized = (image.astype(np.float32) - MEAN) / STD
     resized = cv2.resize(normalized, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(resized.transpose(2, 0, 1))
+    return np.ascontiguousarray(resized.transpose(2, 0, 1), np.float32)
 
 
 class F3Net(nn.Module):
     """Images [n, 3, h, w] to saliency logits [n, 1, h/4, w/4]."""
 
     UNUSED = ("linearp1.", "linearr")
-    """Keys of the checkpoint that only training needs."""
+    """Prefixes of keys in the checkpoint that only training needs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,14 +53,14 @@ class F3Net(nn.Module):
         self.linearp2 = nn.Conv2d(64, 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        levels = [self.get_submodule(f"squeeze{i}")(x) for i, x in enumerate(self.bkbone(images), 2)]
+        levels = [network.apply(self, f"squeeze{i}", x) for i, x in enumerate(self.bkbone(images), 2)]
         *levels, coarse = self.decoder1(*levels)
         levels = [x + network.resize(coarse, x.shape[-2:]) for x in levels]
-        return self.linearp2(self.decoder2(*levels)[-1])
+        return network.apply(self, "linearp2", self.decoder2(*levels)[-1])
 
 
-class Backbone(ResNet):
-    """ResNet-50's four levels [n, 256..2048, h/4..h/32, ...]."""
+class Backbone(ResNet):  # type: ignore[misc]
+    """Images [n, 3, h, w] to ResNet-50's four levels [n, 256..2048, h/4..h/32, w/4..w/32]."""
 
     def __init__(self) -> None:
         super().__init__(Bottleneck, [3, 4, 6, 3])
@@ -71,7 +76,7 @@ class Backbone(ResNet):
 
 
 class Decoder(nn.Module):
-    """Levels 2 (finest) to 5 to the refined levels and the finest fusion, all of 64 channels."""
+    """Levels 2 (finest) to 5, 64 channels each, to the refined levels and the finest fusion."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +90,7 @@ class Decoder(nn.Module):
 
 
 class CrossFeatures(nn.Module):
-    """Cross feature module: fine (h) and coarse (v) features, each refined by their product."""
+    """Cross feature module: fine (h) and coarse (v) features, both refined by their product."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,4 +106,4 @@ class CrossFeatures(nn.Module):
         return self._step("4h", self._step("3h", both) + h1), self._step("4v", self._step("3v", both) + v1)
 
     def _step(self, name: str, x: Tensor) -> Tensor:
-        return F.relu(self.get_submodule(f"bn{name}")(self.get_submodule(f"conv{name}")(x)))
+        return F.relu(network.apply(self, f"bn{name}", network.apply(self, f"conv{name}", x)))

@@ -1,62 +1,80 @@
-"""Saliency maps made elsewhere: <folder>/<group>/<name>.png, resized to the image."""
+"""Saliency maps that were computed elsewhere: <folder>/<group>/<name>.png, resized to the image."""
 
 import hashlib
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from icnet import images as pictures
-from icnet.sod.base import Key, Method, MissingMapError, SodError, Spec
+from icnet import images as image_files
+from icnet.images import Pixels
+from icnet.sod.base import Key, Method, MissingMapError, SaliencyMap, SodError, Spec
 
-ALGORITHM = 1
+OUTPUT_VERSION = 1
+"""Raise it whenever a map may change."""
 
 
 def make(spec: Spec, device: torch.device) -> Method:
-    """Maps read from a folder. SodError without such a folder; batch raises MissingMapError."""
-    spec.options()
+    """Make the method. Raises SodError if the folder is missing or holds no PNG file."""
+    spec.refuse_options()
     folder = Path(spec.file)
     if not spec.file or not folder.is_dir():
         raise SodError(f"{spec.text!r}: there is no folder {spec.file!r}")
-    return Method(partial(read_batch, folder), partial(identify, folder))
+    try:
+        files = list_maps(folder)
+    except OSError as error:
+        raise SodError(f"{spec.text!r}: {error.filename!r} cannot be read: {error.strerror}") from error
+    if not files:
+        raise SodError(f"{spec.text!r}: there is no <group>/<name>.png in {spec.file!r}")
+    return Method(partial(read_batch, files), partial(identify, files))
 
 
-def read_batch(folder: Path, images: Sequence[np.ndarray], keys: Sequence[Key]) -> list[np.ndarray]:
-    """Maps float32 [H, W] of the images with these keys. MissingMapError names all of those that cannot be had."""
+def list_maps(folder: Path) -> dict[str, Path]:
+    """Return the PNG files of the folder's groups by `<group>/<name>.png` in Unicode's composed form (NFC), sorted."""
+    groups = [group for group in folder.iterdir() if group.is_dir()]
+    files = [file for group in groups for file in group.iterdir() if file.suffix == ".png"]
+    return {unicodedata.normalize("NFC", f"{file.parent.name}/{file.name}"): file for file in sorted(files)}
+
+
+def read_batch(files: Mapping[str, Path], images: Sequence[Pixels], keys: Sequence[Key]) -> list[SaliencyMap]:
+    """Return the maps, float32 [H, W], of the images with these keys.
+
+    Raises MissingMapError with all images that have no map or a damaged one. Raises OSError if a map that was listed
+    cannot be read now.
+    """
     maps, reasons = [], {}
     for image, key in zip(images, keys, strict=True):
+        name = f"{key[0]}/{key[1]}.png"
+        if name not in files:
+            reasons[key] = f"there is no map {name!r}"
+            continue
         try:
-            maps.append(read(folder, key, image.shape[:2]))
-        except (OSError, ValueError) as error:
-            reasons[key] = f"no map of {'/'.join(key)}: {error}"
+            gray = image_files.decode_gray(files[name].read_bytes())
+        except image_files.ImageError as error:
+            reasons[key] = f"the map {name!r} {error}"
+            continue
+        maps.append(image_files.resize(gray, image.shape[:2]).astype(np.float32) / np.float32(255))
     if reasons:
         raise MissingMapError(reasons)
     return maps
 
 
-def read(folder: Path, key: Key, size: tuple[int, int]) -> np.ndarray:
-    """One map, resized to (height, width). ValueError or OSError with the reason if it cannot be had."""
-    file = PurePosixPath(*key[:-1], f"{key[-1]}.png")
-    if file.is_absolute() or ".." in file.parts:
-        raise ValueError(f"{str(file)!r} leads out of the folder of maps")
-    try:
-        data = (folder / file).read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"there is no {str(file)!r} in the folder of maps") from None
-    return pictures.resize(pictures.decode_gray(data), size).astype(np.float32) / 255
-
-
-def identify(folder: Path) -> str:
-    """Identity of a folder of maps: a digest over the names and contents of its PNG files."""
-    files = sorted(folder.rglob("*.png"), key=lambda file: file.relative_to(folder).as_posix())
+def identify(files: Mapping[str, Path]) -> str:
+    """Return the identity of a folder of maps: a digest of the names and contents of its PNG files."""
     total = hashlib.sha256()
     with ThreadPoolExecutor() as pool:
-        for file, digest in zip(files, pool.map(_digest, files), strict=True):
-            total.update(f"{file.relative_to(folder).as_posix()}\0{digest}\n".encode())
-    return f"maps/{ALGORITHM} sha256={total.hexdigest()}"
+        for name, digest in zip(files, pool.map(_digest, files.values()), strict=True):
+            total.update(f"{name}\0{digest}\n".encode())
+    return f"maps/{OUTPUT_VERSION} sha256={total.hexdigest()}"
+
+
+def estimate_memory(spec: Spec, pixels: int) -> int:
+    """Estimate the bytes for one image: a gray map at up to the image's size, and its float32 copies."""
+    return 16 * pixels
 
 
 def _digest(file: Path) -> str:

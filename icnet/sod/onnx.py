@@ -1,65 +1,103 @@
-"""Any SOD network exported to ONNX, run by onnxruntime. The options' defaults are those of U2Net."""
+"""Any SOD network that was exported to ONNX, run by onnxruntime. Without options it is fed as U2Net."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from icnet import images as pictures
+from icnet import images as image_files
+from icnet.images import Pixels
 from icnet.sod import preprocessing
-from icnet.sod.base import Key, Method, SodError, Spec, make_identity
-from icnet.sod.base import Options as Base
+from icnet.sod.base import DetectionError, Key, Method, SaliencyMap, SodError, Spec, make_identity
+from icnet.sod.onnx_options import Normalization, Options
+from icnet.sod.preprocessing import Array
 
-ALGORITHM = 1
+OUTPUT_VERSION = 2
+"""Raise it whenever a map may change."""
+
 CUDA = "CUDAExecutionProvider"
 
+DEFAULT_SIZE = 320
+"""Side of the input in px where neither the network nor the option `size` sets it."""
 
-class Options(Base):
-    """How the exported network is fed and read.
+TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
+"""Types of an image input that are supported."""
 
-    input: name of the image input, the first if empty. output: index of the map's output. size: side of the square
-    input in px. normalize: u2net (by the image's maximum, then ImageNet), imagenet, or unit (0..1). map: what the
-    output is: stretch (a probability, min-max normalized as U2Net's authors do), probability, or logit.
-    """
+NETWORK_BYTES, BYTES_PER_PIXEL = 500_000_000, 4000
+"""Memory at the peak for the network, and for each pixel of its input."""
 
-    input: str = ""
-    output: int = 0
-    size: int = 320
-    normalize: Literal["u2net", "imagenet", "unit"] = "u2net"
-    map: Literal["stretch", "probability", "logit"] = "stretch"
+
+@dataclass(frozen=True)
+class Feed:
+    """How one network is fed: the input's name, type, side in px and layout, and the normalization."""
+
+    name: str
+    type: type[np.generic]
+    size: int
+    channels_last: bool
+    normalize: Normalization
+    antialias: bool
+
+    def __call__(self, image: Pixels) -> np.ndarray:
+        """Return the input of one image: [1, 3, size, size], or [1, size, size, 3]."""
+        if self.antialias:
+            resized = image_files.resize(image, (self.size, self.size)).astype(np.float32) / np.float32(255)
+            made = self.normalize(resized).transpose(2, 0, 1)
+        else:
+            made = preprocessing.make_square_input(image, self.size, self.normalize)
+        if self.type is np.uint8:
+            made = np.rint(np.clip(made, 0, 255))
+        return np.ascontiguousarray(made.transpose(1, 2, 0) if self.channels_last else made).astype(self.type)[None]
 
 
 def make(spec: Spec, device: torch.device) -> Method:
-    """An ONNX file as a SOD method. SodError if it cannot be run, or cannot follow the options."""
-    options = spec.options(Options)
-    file = spec.weights()
+    """Make the method of an ONNX file. Raises SodError if it cannot be run, or cannot follow the options."""
+    options = spec.parse_options(Options)
+    file = spec.require_file()
     session = open_session(spec, device)
-    entry = choose_input(spec, options, session)
+    entry = find_input(spec, options, session)
     outputs = session.get_outputs()
     if not 0 <= options.output < len(outputs):
         raise SodError(f"{spec.text!r}: no output {options.output}; there are {len(outputs)}")
     alone = isinstance(entry.shape[0], int) or session.get_providers()[0] != CUDA
-    run = partial(detect, session, entry.name, outputs[options.output].name, options, alone)
-    return Method(run, partial(make_identity, "onnx", ALGORITHM, options, file))
+    feed = make_feed(spec, options, entry)
+    run = partial(detect, session, feed, outputs[options.output].name, options.map, alone)
+    return Method(run, partial(make_identity, "onnx", OUTPUT_VERSION, options, file))
 
 
-def choose_input(spec: Spec, options: Options, session: Any) -> Any:
-    """The session's image input. SodError if there is none of that name, size or type."""
+def find_input(spec: Spec, options: Options, session: Any) -> Any:
+    """Return the session's image input. Raises SodError if there is none of that name."""
     inputs = {entry.name: entry for entry in session.get_inputs()}
-    name = options.input or next(iter(inputs))
+    name = options.input or next(iter(inputs), "")
     if name not in inputs:
         raise SodError(f"{spec.text!r}: no input {name!r}; there are {', '.join(inputs)}")
-    entry = inputs[name]
-    fits = len(entry.shape) == 4 and all(side == options.size or not isinstance(side, int) for side in entry.shape[2:])
-    if entry.type != "tensor(float)" or not fits:
-        raise SodError(f"{spec.text!r}: input {name!r} is a {entry.type} {entry.shape}, not float of {options.size} px")
-    return entry
+    return inputs[name]
+
+
+def make_feed(spec: Spec, options: Options, entry: Any) -> Feed:
+    """Return how the input is fed. Raises SodError if it takes no square RGB image of the size in the options."""
+    shape = list(entry.shape)
+    channels_last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+    sides = shape[1:3] if channels_last else shape[2:]
+    fixed = [side for side in sides if isinstance(side, int)]
+    size = options.size or (fixed[0] if fixed else DEFAULT_SIZE)
+    channels = shape[-1] if channels_last else shape[1] if len(shape) > 1 else None
+    wrong_channels = isinstance(channels, int) and channels != 3
+    if entry.type not in TYPES or len(shape) != 4 or wrong_channels or any(side != size for side in fixed):
+        raise SodError(f"{spec.text!r}: input {entry.name!r} is a {entry.type} {shape}, not an RGB image of {size} px")
+    kind = TYPES[entry.type]
+    return Feed(entry.name, kind, size, channels_last, options.make_normalization(), options.antialias)
 
 
 def has_cuda() -> bool:
-    """Whether the onnxruntime installed here is the one for NVIDIA GPUs."""
+    """Whether the installed onnxruntime is the one for NVIDIA GPUs."""
     try:
         import onnxruntime
     except ImportError:
@@ -67,8 +105,13 @@ def has_cuda() -> bool:
     return CUDA in onnxruntime.get_available_providers()
 
 
+def estimate_memory(spec: Spec, pixels: int) -> int:
+    """Estimate the bytes for an image. The input's size is that of the option `size`, else 320 px."""
+    return NETWORK_BYTES + BYTES_PER_PIXEL * (spec.parse_options(Options).size or DEFAULT_SIZE) ** 2
+
+
 def open_session(spec: Spec, device: torch.device) -> Any:
-    """An onnxruntime session with as many threads as torch has (Ray bounds those); on a GPU where it can."""
+    """Open an onnxruntime session with as many threads as torch has, on a GPU if both can."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -78,35 +121,43 @@ def open_session(spec: Spec, device: torch.device) -> Any:
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(spec.weights(), settings, providers=[provider])
-    except Exception as error:  # onnxruntime's own classes share no base but Exception
-        raise SodError(f"{spec.text!r} cannot be run by onnxruntime: {error}") from error
+        return onnxruntime.InferenceSession(spec.require_file(), settings, providers=[provider])
+    except Exception as error:  # onnxruntime's errors share no base class but Exception
+        raise SodError(f"{spec.text!r} cannot be run by onnxruntime: {' '.join(str(error).split())}") from error
 
 
 def detect(
-    session: Any,
-    entry: str,
-    output: str,
-    options: Options,
-    alone: bool,
-    images: Sequence[np.ndarray],
-    keys: Sequence[Key],
-) -> list[np.ndarray]:
-    """Maps of the images; on a GPU they go through together where the network's batch size is free."""
-    normalize = preprocessing.NORMALISATIONS[options.normalize]
-    fed = [preprocessing.make_square_input(image, options.size, normalize)[None] for image in images]
-    batches = fed if alone or not fed else [np.concatenate(fed)]
-    raw = [session.run([output], {entry: batch})[0] for batch in batches]
-    grids = [grid for values in raw for grid in values.reshape(len(values), *values.shape[-2:])]
+    session: Any, feed: Feed, output: str, kind: str, alone: bool, images: Sequence[Pixels], keys: Sequence[Key]
+) -> list[SaliencyMap]:
+    """Return the maps of the images; on a GPU as one batch if the network's batch size is free.
+
+    Raises DetectionError if an output is not finite, SodError if it is not one map.
+    """
+    inputs = [feed(image) for image in images]
+    batches = inputs if alone or not inputs else [np.concatenate(inputs)]
+    grids: list[Array] = []
+    for batch in batches:
+        values = np.asarray(session.run([output], {feed.name: batch})[0])
+        grids += [_to_grid(one, output) for one in (values[None] if values.ndim == 2 else values)]
     for grid, key in zip(grids, keys, strict=True):
         if not np.isfinite(grid).all():
-            raise ValueError(f"the network's map of {'/'.join(key)} is not finite")
-    return [read(grid, options.map, image.shape[:2]) for grid, image in zip(grids, images, strict=True)]
+            raise DetectionError(f"the network's map of {'/'.join(key)} is not finite")
+    return [read_map(grid, kind, image.shape[:2]) for grid, image in zip(grids, images, strict=True)]
 
 
-def read(raw: np.ndarray, kind: str, size: tuple[int, int]) -> np.ndarray:
-    """The network's raw map [h, w] as a saliency map float32 [H, W] in [0, 1]."""
+def _to_grid(values: np.ndarray, output: str) -> Array:
+    """Return one image's output, [h, w], [1, h, w] or [h, w, 1], as float32 [h, w]."""
+    shape = values.shape
+    if values.ndim == 3 and 1 in (shape[0], shape[2]):
+        values = values[0] if shape[0] == 1 else values[..., 0]
+    if values.ndim != 2:
+        raise SodError(f"output {output!r} has the shape {list(shape)} for an image: it is not one map")
+    return values.astype(np.float32)
+
+
+def read_map(raw: Array, kind: str, size: tuple[int, int]) -> SaliencyMap:
+    """Return a network's raw map [h, w] as a saliency map of (height, width)."""
     if kind == "stretch":
         return preprocessing.stretch_map(raw, size)
-    probability = 1 / (1 + np.exp(-raw)) if kind == "logit" else np.clip(raw, 0, 1)
-    return pictures.resize(pictures.quantize(probability), size).astype(np.float32) / 255
+    probability = 1 / (1 + np.exp(-np.clip(raw, -80, 80))) if kind == "logit" else np.clip(raw, 0, 1)
+    return image_files.resize(image_files.quantize(probability), size).astype(np.float32) / np.float32(255)

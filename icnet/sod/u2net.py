@@ -1,6 +1,6 @@
-"""U2Net and U2NetP (Qin et al., Pattern Recognition 2020): a U of U-shaped blocks, for their authors' checkpoints.
+"""U2Net and U2NetP (Qin et al., Pattern Recognition 2020): a U of U-shaped blocks.
 
-Keys are the authors'. Resizing is bilinear with align_corners=False; pools round sizes up.
+Keys are those of the authors' checkpoints. Resizing is bilinear with align_corners=False; pools round sizes up.
 """
 
 from functools import partial
@@ -25,20 +25,20 @@ FULL = {
     "stage2d": (6, 256, 32, 64),
     "stage1d": (7, 128, 16, 64),
 }
-"""Depth (0: the flat block), channels in, inside and out of each stage of U2Net."""
+"""Stage of U2Net -> depth (0: the flat block), channels in, inside and out."""
 
 SMALL = {
     stage: (depth, 3 if stage == "stage1" else 128 if stage.endswith("d") else 64, 16, 64)
     for stage, (depth, *_) in FULL.items()
 }
-"""The same of U2NetP."""
+"""The same for U2NetP."""
 
 FLAT = 4
 """Depth of the flat block, which dilates where the others pool."""
 
 
 def make(spec: Spec, device: torch.device) -> Method:
-    """U2Net, or U2NetP if the specification says so, at 320 x 320 px. SodError names what a checkpoint lacks."""
+    """Make U2Net or U2NetP at 320 x 320 px. Raises SodError if the checkpoint does not fit."""
     stages = SMALL if spec.kind == "u2netp" else FULL
     convention = network.Convention(
         prepare=partial(preprocessing.make_square_input, size=320, normalize=preprocessing.normalize_by_maximum),
@@ -48,7 +48,7 @@ def make(spec: Spec, device: torch.device) -> Method:
 
 
 class U2Net(nn.Module):
-    """Images [n, 3, h, w] to saliency [n, 1, h, w], a probability."""
+    """Images [n, 3, h, w] to a probability [n, 1, h, w]."""
 
     def __init__(self, stages: dict[str, tuple[int, int, int, int]]) -> None:
         super().__init__()
@@ -60,20 +60,21 @@ class U2Net(nn.Module):
         self.outconv = nn.Conv2d(6, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        encoded = [self.stage1(images)]
+        encoded = [network.apply(self, "stage1", images)]
         for i in range(2, 7):
-            encoded.append(self.get_submodule(f"stage{i}")(pool(encoded[-1])))
+            encoded.append(network.apply(self, f"stage{i}", pool(encoded[-1])))
         decoded = [encoded.pop()]
         for i in range(5, 0, -1):
             skip = encoded.pop()
             joined = torch.cat([network.resize(decoded[-1], skip.shape[-2:]), skip], 1)
-            decoded.append(self.get_submodule(f"stage{i}d")(joined))
-        sides = [self.get_submodule(f"side{i}")(features) for i, features in enumerate(reversed(decoded), 1)]
-        return self.outconv(torch.cat([network.resize(side, images.shape[-2:]) for side in sides], 1)).sigmoid()
+            decoded.append(network.apply(self, f"stage{i}d", joined))
+        sides = [network.apply(self, f"side{i}", features) for i, features in enumerate(reversed(decoded), 1)]
+        sides = [network.resize(side, images.shape[-2:]) for side in sides]
+        return network.apply(self, "outconv", torch.cat(sides, 1)).sigmoid()
 
 
 class UBlock(nn.Module):
-    """Residual U-block: encodes downwards by pooling (flat: by dilating), decodes upwards, adds its input."""
+    """Residual U-block: encodes by pooling (flat: by dilating), decodes, and adds its input."""
 
     def __init__(self, depth: int, inputs: int, inner: int, outputs: int, flat: bool) -> None:
         super().__init__()
@@ -87,15 +88,15 @@ class UBlock(nn.Module):
             self.add_module(f"rebnconv{i}d", ConvBlock(2 * inner, outputs if i == 1 else inner, dilation))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.rebnconvin(x)
-        encoded = [self.rebnconv1(x)]
+        x = network.apply(self, "rebnconvin", x)
+        encoded = [network.apply(self, "rebnconv1", x)]
         for i in range(2, self.depth + 1):
             pooled = encoded[-1] if self.flat or i == self.depth else pool(encoded[-1])
-            encoded.append(self.get_submodule(f"rebnconv{i}")(pooled))
+            encoded.append(network.apply(self, f"rebnconv{i}", pooled))
         y = encoded.pop()
         for i in range(self.depth - 1, 0, -1):
             skip = encoded.pop()
-            y = self.get_submodule(f"rebnconv{i}d")(torch.cat([network.resize(y, skip.shape[-2:]), skip], 1))
+            y = network.apply(self, f"rebnconv{i}d", torch.cat([network.resize(y, skip.shape[-2:]), skip], 1))
         return y + x
 
 
@@ -112,5 +113,5 @@ class ConvBlock(nn.Module):
 
 
 def pool(x: Tensor) -> Tensor:
-    """Half the size, rounded up."""
+    """Halve the size, rounded up."""
     return F.max_pool2d(x, 2, 2, ceil_mode=True)

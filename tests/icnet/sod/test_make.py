@@ -25,7 +25,7 @@ def folder(tmp_path):
         "gc?sigma=2": "option 'sigma': .*not permitted.*longest",
         "gc?longest=-1": "option 'longest': .*greater than or equal to 0",
         "gc?longest": "must read name=value",
-        "gc?longest=5&longest=6": "stands twice",
+        "gc?longest=5&longest=6": "is given twice",
         "ones?x=1": "option 'x'",
         "onnx:absent.onnx": "no file 'absent.onnx'",
         "maps:absent": "no folder 'absent'",
@@ -52,10 +52,36 @@ def test_maps_are_found_by_group_and_name_and_resized(folder):
 def test_missing_and_damaged_maps_are_reported_by_name_all_at_once(folder):
     (folder / "cows" / "damaged.png").write_bytes(b"not a picture")
     keys = [("cows", "a b"), ("cows", "absent"), ("cows", "damaged"), ("..", "secret"), ("cows", "../../secret")]
-    with pytest.raises(base.MissingMapError, match=r"no map of cows/absent: there is no 'cows/absent\.png'") as caught:
+    with pytest.raises(base.MissingMapError, match=r"there is no map 'cows/absent\.png'") as caught:
         sod.make_method(f"maps:{folder}").batch([PICTURE] * len(keys), keys)
     assert list(caught.value.reasons) == keys[1:]
-    assert "leads out of the folder" in caught.value.reasons["..", "secret"]
+    assert "is not an image" in caught.value.reasons["cows", "damaged"]
+
+
+def test_a_map_that_was_there_and_cannot_be_read_now_is_an_error_not_a_missing_map(folder):
+    method = sod.make_method(f"maps:{folder}")
+    (folder / "cows" / "a b.png").rename(folder / "away")
+    with pytest.raises(FileNotFoundError):
+        method(PICTURE, ("cows", "a b"))
+    (folder / "away").rename(folder / "cows" / "a b.png")
+    assert method(PICTURE, ("cows", "a b")).shape == (30, 40)
+
+
+def test_a_name_too_long_for_a_file_has_no_map(folder):
+    with pytest.raises(base.MissingMapError, match="there is no map"):
+        sod.make_method(f"maps:{folder}")(PICTURE, ("cows", "n" * 255))
+
+
+def test_a_folder_without_maps_is_refused(tmp_path):
+    (tmp_path / "cows").mkdir()
+    with pytest.raises(base.SodError, match=r"there is no <group>/<name>\.png in"):
+        sod.make_method(f"maps:{tmp_path}")
+
+
+def test_names_of_maps_are_compared_in_composed_form(folder):
+    (folder / "cafe\u0301").mkdir()
+    (folder / "cows" / "a b.png").rename(folder / "cafe\u0301" / "e\u0301.png")
+    assert sod.make_method(f"maps:{folder}")(PICTURE, ("caf\u00e9", "\u00e9")).shape == (30, 40)
 
 
 def test_an_identity_follows_the_maps_contents_not_their_folder(folder, tmp_path):
@@ -66,10 +92,10 @@ def test_an_identity_follows_the_maps_contents_not_their_folder(folder, tmp_path
     assert sod.make_method(f"maps:{tmp_path / 'elsewhere'}").identity != before
 
 
-def test_identities_tell_methods_apart():
-    identities = {sod.make_method(spec).identity for spec in ("gc", "gc?longest=400", "ones")}
+def test_methods_and_options_have_different_identities():
+    identities = {sod.make_method(spec).identity for spec in ("gc", "gc?longest=0", "ones")}
     assert len(identities) == 3
-    assert sod.make_method("gc").identity == sod.make_method("gc?longest=0").identity
+    assert sod.make_method("gc").identity == sod.make_method("gc?longest=400").identity
 
 
 def test_a_specification_is_made_absolute_but_for_those_without_a_file(monkeypatch, tmp_path):

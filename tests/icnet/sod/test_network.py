@@ -152,10 +152,21 @@ def test_images_of_one_input_size_share_a_batch_unless_each_is_to_go_alone():
     assert network.make_batches(sizes, alone=True) == [[0], [1], [2]]
 
 
-def test_a_map_that_is_not_finite_is_refused_by_name(state, picture, tmp_path):
-    torch.save(state | {"outconv.bias": torch.tensor([float("nan")])}, tmp_path / "nan.pth")
-    with pytest.raises(ValueError, match="the network's map of cows/7 is not finite"):
-        sod.make_method(f"u2netp:{tmp_path / 'nan.pth'}").batch([picture], [("cows", "7")])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_not_finite_are_refused_by_their_key(state, tmp_path, value):
+    torch.save(state | {"outconv.bias": torch.tensor([float(value)])}, tmp_path / "bad.pth")
+    with pytest.raises(
+        base.SodError, match=r"bad\.pth cannot be used: key 'outconv\.bias' holds weights that are not fin"
+    ):
+        sod.make_method(f"u2netp:{tmp_path / 'bad.pth'}")
+
+
+def test_a_map_that_is_not_finite_is_refused_by_the_name_of_its_image(state, picture, tmp_path):
+    key = "stage1.rebnconvin.bn_s1.running_var"
+    torch.save(state | {key: -torch.ones_like(state[key])}, tmp_path / "negative.pth")
+    method = sod.make_method(f"u2netp:{tmp_path / 'negative.pth'}")
+    with pytest.raises(base.DetectionError, match="the network's map of cows/7 is not finite"):
+        method.batch([picture], [("cows", "7")])
 
 
 @pytest.fixture(params={"egnet": "EGNet_vgg", "f3net": "F3Net", "cpd": "CPD_vgg", "basnet": "BASNet"}.items())
