@@ -62,10 +62,10 @@ def write_samples(folder: Path, groups: dict[str, int], size: int) -> Path:
         Shard(number, start, min(start + SAMPLES_SHARD_SIZE, len(rows)), f"{size}-{start}")
         for number, start in enumerate(starts)
     ]
-    tables.prepare_table(folder, shards)
-    for shard in shards:
-        tables.write_shard(str(folder), shard, tables.SAMPLES, rows[shard.start : shard.stop], [])
-    tables.finish_table(folder, shards, tables.SAMPLES, size=size)
+    with tables.TableWriter(folder, shards, tables.SAMPLES) as writer:
+        for shard in shards:
+            tables.write_shard(writer.address, shard, tables.SAMPLES, rows[shard.start : shard.stop], [])
+        writer.finish(size=size)
     return folder
 
 

@@ -10,6 +10,7 @@ from pipeline import tracking
 from pipeline.cli.export import export_cutouts, export_maps
 from pipeline.cli.folder import Options, predict_folder
 from pipeline.cli.models import DEFAULT_MODEL
+from pipeline.cli.verify import verify_tables
 from pipeline.evaluate.compare import compare_folders
 from pipeline.metrics import aggregate
 from pipeline.papertables.run import make_table
@@ -84,6 +85,17 @@ def score_command(
     print(aggregate.format_table([(maps.name, size if size == "original" else f"{size} px", comparison.scores)]))
     for sentence in comparison.sentences():
         print(sentence)
+
+
+@app.command("verify")
+def verify_command(
+    folders: Annotated[list[Path], typer.Argument(help="tables, e.g. data/samples/* data/maps/*")],
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="remove shards that the manifests of these tables do not name")
+    ] = False,
+) -> None:
+    """Read every shard of tables in storage, remove altered ones, and name the command that makes them again."""
+    verify_tables(folders, sweep)
 
 
 @app.command("table")

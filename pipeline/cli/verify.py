@@ -1,13 +1,7 @@
-"""Tables in storage, byte by byte: what DVC does for files of the repository, for the shards that it does not see.
-
-`cosal verify data/samples/* data/maps/*` reads every shard that a receipt names. An altered one is
-removed, so that the stage, run again, makes it and nothing else; `--sweep` removes shards that no receipt names.
-"""
+"""Check tables in storage byte by byte: what DVC does for files of the repository, for shards that it does not see."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from tqdm import tqdm
 
 from pipeline import tables
@@ -16,60 +10,56 @@ from pipeline.tables import ShardStore
 
 
 class DamageError(RuntimeError):
-    """Shards that are missing or altered; the message says what to run."""
+    """Shards that are missing or altered; the message names the command that makes them again."""
 
 
-def is_altered(place: ShardStore, file: str) -> bool:
-    """Whether a shard is missing or holds other bytes than its name says."""
+def is_damaged(store: ShardStore, name: str) -> bool:
+    """Whether a shard is missing, or its bytes do not have the digest in its name."""
     try:
-        with place.open(file) as content:
-            found = tables.digest_shard(content.read_buffer())
+        return store.digest_file(name) != tables.parse_shard_name(name)[1]
     except FileNotFoundError:
         return True
-    return found != Path(file).stem.partition("-")[2]
 
 
 def find_damage(folder: Path) -> list[str]:
-    """The shards of a table in storage that are missing or altered; the altered ones are removed."""
-    place, files = tables.find_store(folder), [entry["file"] for entry in tables.peek_manifest(folder)["shards"]]
-    bad = []
-    for file, wrong in zip(
-        files, parallel.map_in_threads(lambda file: is_altered(place, file), tqdm(files, str(folder))), strict=True
-    ):
-        if wrong:
-            place.remove(file)
-            bad.append(file)
-            print(f"verify: {place}/{file} is missing or was altered")
-    return bad
+    """The shards of a table in storage that are missing or altered. Altered ones are removed."""
+    store, names = tables.find_store(folder), [entry["file"] for entry in tables.list_entries(folder)]
+    checked = parallel.prefetch(lambda name: is_damaged(store, name), tqdm(names, str(folder)))
+    damaged = [name for name, wrong in zip(names, checked, strict=True) if wrong]
+    for name in damaged:
+        store.remove_file(name)
+        print(f"verify: {store}/{name} is missing or was altered")
+    return damaged
 
 
-def sweep_folder(folder: Path) -> int:
-    """Remove the shards that a table's receipt does not name; returns how many. Older receipts lose theirs."""
-    place, kept = tables.find_store(folder), {entry["file"] for entry in tables.peek_manifest(folder)["shards"]}
-    strangers = [file for file in place.names() if file not in kept]
-    list(parallel.map_in_threads(place.remove, strangers))
-    return len(strangers)
+def remove_unlisted(folder: Path) -> int:
+    """Remove the shards in storage that the manifest of a table does not name; returns their number.
+
+    Older versions of the table, in other commits, lose theirs.
+    """
+    store, kept = tables.find_store(folder), {entry["file"] for entry in tables.list_entries(folder)}
+    unlisted = [name for name in store.list_files() if name not in kept]
+    for _ in parallel.prefetch(store.remove_file, unlisted):
+        pass
+    return len(unlisted)
 
 
-def main(
-    folders: Annotated[list[Path], typer.Argument(help="tables, e.g. data/samples/* data/maps/*")],
-    sweep: Annotated[
-        bool, typer.Option("--sweep", help="remove shards that these tables' receipts do not name")
-    ] = False,
-) -> None:
-    """Read every shard of the tables FOLDERS that lie in storage; fails where one is missing or altered."""
-    again = []
+def verify_tables(folders: list[Path], sweep: bool = False) -> None:
+    """Read every shard of tables in storage. `sweep`: also remove the shards that their manifests do not name.
+
+    Raises DamageError if one is missing or altered, and TableError if a table is unfinished.
+    """
+    commands = []
     for folder in folders:
-        tables.read_rejects(folder)
-        if tables.find_store(folder).own:
-            print(f"verify: {folder} lies in the repository, where `dvc status` looks")
+        manifest = tables.require_manifest(folder)
+        if tables.find_store(folder).in_table_folder:
+            print(f"verify: {folder} is in the repository: `dvc status` compares it")
             continue
-        bad = find_damage(folder)
-        if bad:
-            again.append(f"{tables.peek_manifest(folder)['stage']}@{folder.name}")
+        if find_damage(folder):
+            commands.append(f"{manifest.get('stage')}@{folder.name}")
         else:
-            print(f"verify: {folder}: {len(tables.peek_manifest(folder)['shards'])} shards are whole")
+            print(f"verify: {folder}: {len(manifest['shards'])} shards are whole")
         if sweep:
-            print(f"verify: {folder}: {sweep_folder(folder)} removed that its receipt does not name")
-    if again:
-        raise DamageError(f"run `dvc repro -f -s {' '.join(again)}`: only what is missing is made again")
+            print(f"verify: {folder}: {remove_unlisted(folder)} shards removed that its manifest does not name")
+    if commands:
+        raise DamageError(f"run `dvc repro -f -s {' '.join(commands)}`: only what is missing is made again")

@@ -62,5 +62,6 @@ def plan_maps(samples: Path, config: PredictConfig, model: str) -> list[Shard]:
     group_keys = {group: tables.fingerprint(sorted(keys)) for group, keys in keys_of_groups.items()}
     subgroups = pa.array(name_subgroups(groups, config.subgroup_size), pa.string())
     rows = rows.append_column("whole", pa.array([group_keys[group] for group in groups], pa.string()))
-    made_by = ("predict", OUTPUT_VERSION, model, config.batch_size, config.precision, config.subgroup_size)
-    return tables.plan_shards(rows.set_column(0, "group", subgroups), config.shard_size, *made_by)
+    params = config.model_dump(include={"batch_size", "precision", "subgroup_size"})
+    made_by = tables.make_key("predict", OUTPUT_VERSION, model, params)
+    return tables.plan_shards(rows.set_column(0, "group", subgroups), config.shard_size, made_by)

@@ -15,7 +15,6 @@ from pipeline.predict.inputs import ReadSamples
 from pipeline.predict.large_groups import prepare_large_groups
 from pipeline.predict.plan import find_large_groups, plan_maps
 from pipeline.runtime import cluster, params, report, stream
-from pipeline.tables import Shard
 
 MIN_SALIENCY = 0.02
 """SISMs with a lower mean value are nearly empty, and the network fails (section 4.4)."""
@@ -31,15 +30,15 @@ def predict_maps(
     """
     weights = hashlib.sha256(model.read_bytes()).hexdigest()
     shards = plan_maps(samples, config, weights)
-    missing = tables.prepare_table(maps, shards, storage)
     seconds = 0.0
-    if missing:
-        with cluster.connect():
-            seconds = _predict_shards(samples, model, maps, work, config, storage, shards, missing)
     facts = {"stage": "predict", "model": weights, "subgroup_size": config.subgroup_size}
-    counts = tables.finish_table(maps, shards, tables.MAPS, storage, **facts)
-    shutil.rmtree(work, ignore_errors=True)
-    made = sum(map(len, missing))
+    with tables.TableWriter(maps, shards, tables.MAPS, storage) as writer:
+        if writer.missing:
+            with cluster.connect():
+                seconds = _predict_shards(samples, model, work, config, writer)
+        counts = writer.finish(**facts)
+        shutil.rmtree(work, ignore_errors=True)
+    made = sum(map(len, writer.missing))
     report.print_summary(
         "predict",
         f"{counts.rows} co-saliency maps at the sizes of the original images in {maps}",
@@ -48,24 +47,15 @@ def predict_maps(
     )
 
 
-def _predict_shards(
-    samples: Path,
-    model: Path,
-    maps: Path,
-    work: Path,
-    config: PredictConfig,
-    storage: str | None,
-    shards: list[Shard],
-    missing: list[Shard],
-) -> float:
-    """Predict the `missing` shards of the plan; returns seconds."""
+def _predict_shards(samples: Path, model: Path, work: Path, config: PredictConfig, writer: tables.TableWriter) -> float:
+    """Predict the missing shards of a table; returns seconds."""
     pool = stream.plan_actors(config.num_actors, config.gpus_per_actor, wants_gpu=True)
     network = {"model": str(model.resolve()), "batch_size": config.batch_size, "precision": config.precision}
     read = ReadSamples(str(samples.resolve()), config.subgroup_size)
-    large_groups = find_large_groups(samples, shards, config.subgroup_size)
-    parts = prepare_large_groups(large_groups, missing, work, read, network, pool)
-    arguments = {"folder": tables.resolve_address(maps, storage), "parts": parts, **network}
-    return stream.process_shards(missing, read.__call__, MapsActor, arguments, pool, "co-saliency maps")
+    large_groups = find_large_groups(samples, writer.shards, config.subgroup_size)
+    parts = prepare_large_groups(large_groups, writer.missing, work, read, network, pool)
+    arguments = {"folder": writer.address, "parts": parts, **network}
+    return stream.process_shards(writer.missing, read.__call__, MapsActor, arguments, pool, "co-saliency maps")
 
 
 def find_empty_groups(maps: Path) -> list[str]:

@@ -1,38 +1,34 @@
-"""Threads that load items ahead or work on many items at once, in order."""
+"""Load items in threads, in order, with a bounded number of results in memory.
+
+`Executor.map` has no bound before Python 3.14 (`buffersize`), and joblib's generators have none.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 Result = TypeVar("Result")
 
+MAX_THREADS = 16
+"""Files that are read at once. One request to an object store takes tens of milliseconds."""
 
-def prefetch(load: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`load` of every item, in order, made ahead by threads; at most two items a thread wait in memory."""
+
+def prefetch(load: Callable[[Item], Result], items: Iterable[Item], threads: int = MAX_THREADS) -> Iterator[Result]:
+    """Yield `load(item)` for every item, in order. Threads load the next items meanwhile.
+
+    At most two results for each thread wait in memory. An error of `load` is raised in its turn.
+    """
     pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[Result]] = deque()
+    queue: deque[Future[Result]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(load, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            queue.append(pool.submit(load, item))
+            if len(queue) > 2 * threads:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-MAX_THREADS = 32
-"""Files that are asked for at once: a round trip to an object store takes tens of milliseconds."""
-
-
-def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work` of every item, in order, MAX_THREADS at a time."""
-    items = iter(items)
-    with ThreadPoolExecutor(MAX_THREADS) as pool:
-        while some := list(islice(items, MAX_THREADS)):
-            yield from pool.map(work, some)

@@ -13,15 +13,16 @@ from pipeline.sism.config import SismConfig
 from pipeline.sism.worker import DetectSaliency, ReadImages
 from pipeline.tables import Shard
 
-VERSION = 2
-"""Part of every shard's key: raise it when the same inputs shall give other bytes."""
+OUTPUT_VERSION = 2
+"""Part of the key of every shard (pipeline.tables.keys)."""
 
 
 def plan_samples(index: pa.Table, config: SismConfig, size: int, identity: str) -> list[Shard]:
     """Shards of at most `shard` images and about `megapixels` decoded pixels, the same on any cluster."""
     pixels = np.multiply(index["height"].to_numpy(), index["width"].to_numpy(), dtype=np.float64)
     weights = np.maximum(1 / config.shard_size, pixels / (config.shard_megapixels * 1e6))
-    return tables.plan_shards(index, 1.0, "sism", VERSION, identity, size, config.batch_size, weights=weights.tolist())
+    made_by = tables.make_key("sism", OUTPUT_VERSION, identity, {"size": size, "batch_size": config.batch_size})
+    return tables.plan_shards(index, 1.0, made_by, weights.tolist())
 
 
 def make_samples(index: Path, samples: Path, config: SismConfig, size: int, storage: str | None = None) -> None:
@@ -33,25 +34,19 @@ def make_samples(index: Path, samples: Path, config: SismConfig, size: int, stor
     spec = sod.resolve_spec(config.method)
     table = tables.read_table(index)
     shards = plan_samples(table, config, size, sod.make_method(spec).identity)
-    missing = tables.prepare_table(samples, shards, storage)
     seconds = 0.0
-    if missing:
-        with cluster.connect():
-            root = Path(tables.load_manifest(index)["root"]).resolve()
-            read = ReadImages(str(root), ray.put(table), size)
-            arguments = {
-                "spec": spec,
-                "folder": tables.resolve_address(samples, storage),
-                "size": size,
-                "batch": config.batch_size,
-            }
-            pool = stream.plan_actors(config.num_actors, config.gpus_per_actor, sod.uses_gpu(spec))
-            seconds = stream.process_shards(
-                missing, read.__call__, DetectSaliency, arguments, pool, f"SISMs by {config.method}"
-            )
-    facts = {"stage": "sism", "method": config.method, "size": size}
-    counts = tables.finish_table(samples, shards, tables.SAMPLES, storage, **facts)
-    made = sum(map(len, missing))
+    with tables.TableWriter(samples, shards, tables.SAMPLES, storage) as writer:
+        if writer.missing:
+            with cluster.connect():
+                root = Path(tables.load_manifest(index)["root"]).resolve()
+                read = ReadImages(str(root), ray.put(table), size)
+                arguments = {"spec": spec, "folder": writer.address, "size": size, "batch": config.batch_size}
+                pool = stream.plan_actors(config.num_actors, config.gpus_per_actor, sod.uses_gpu(spec))
+                seconds = stream.process_shards(
+                    writer.missing, read.__call__, DetectSaliency, arguments, pool, f"SISMs by {config.method}"
+                )
+        counts = writer.finish(stage="sism", method=config.method, size=size)
+    made = sum(map(len, writer.missing))
     report.print_summary(
         "sism",
         f"{counts.rows} of {len(table)} images have a SISM by {config.method} at {size} x {size} px",

@@ -1,84 +1,64 @@
 """The tables that stages exchange: schemas, shards, manifests, and where the shards are stored."""
 
-from pipeline.tables.keys import fingerprint
+from pipeline.tables.filesystems import URI_OPTIONS, StorageError
+from pipeline.tables.keys import fingerprint, make_key
 from pipeline.tables.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
+    Manifest,
+    ShardEntry,
     TableError,
-    describe_damage,
     find_store,
+    list_entries,
     load_manifest,
-    peek_manifest,
+    read_manifest,
     require_manifest,
-    write_manifest,
 )
 from pipeline.tables.originals import OriginalError, digest_file, read_file, read_original
+from pipeline.tables.parquet import write_parquet
 from pipeline.tables.reader import iterate_shards, read_rejects, read_rows, read_table
 from pipeline.tables.schemas import INDEX, KEY, MAPS, REJECTS, SAMPLES
 from pipeline.tables.shards import Shard, plan_shards
-from pipeline.tables.store import (
-    PROBE_ATTEMPTS,
-    RETRY_ATTEMPTS,
-    RETRY_LIMIT,
-    URI_OPTIONS,
-    ShardStore,
-    StorageError,
-    digest_shard,
-    name_shard,
-    open_store,
-    resolve_address,
-)
-from pipeline.tables.writer import (
-    Counts,
-    finish_table,
-    prepare_table,
-    write_parquet,
-    write_rejects,
-    write_shard,
-    write_table,
-)
+from pipeline.tables.store import ShardStore, open_store, parse_shard_name, resolve_address
+from pipeline.tables.writer import Counts, TableWriter, write_shard, write_table
 
 __all__ = [
     "INDEX",
     "KEY",
     "MANIFEST_FILE",
     "MAPS",
-    "PROBE_ATTEMPTS",
     "REJECTS",
     "REJECTS_FILE",
-    "RETRY_ATTEMPTS",
-    "RETRY_LIMIT",
     "SAMPLES",
     "URI_OPTIONS",
     "Counts",
+    "Manifest",
     "OriginalError",
     "Shard",
+    "ShardEntry",
     "ShardStore",
     "StorageError",
     "TableError",
-    "describe_damage",
+    "TableWriter",
     "digest_file",
-    "digest_shard",
     "find_store",
     "fingerprint",
-    "finish_table",
     "iterate_shards",
+    "list_entries",
     "load_manifest",
-    "name_shard",
+    "make_key",
     "open_store",
-    "peek_manifest",
+    "parse_shard_name",
     "plan_shards",
-    "prepare_table",
     "read_file",
+    "read_manifest",
     "read_original",
     "read_rejects",
     "read_rows",
     "read_table",
     "require_manifest",
     "resolve_address",
-    "write_manifest",
     "write_parquet",
-    "write_rejects",
     "write_shard",
     "write_table",
 ]

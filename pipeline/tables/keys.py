@@ -1,4 +1,17 @@
-"""Keys: short names of everything that decides an output."""
+"""Keys: one rule for what is up to date.
+
+A key names everything that decides the bytes of an output:
+
+    key = (OUTPUT_VERSION of the stage, inputs, params that matter)
+
+- `OUTPUT_VERSION` is a number in the code of the stage. Raise it when the same inputs and params give other bytes from
+  now on. The tests of the stage compare its output with a stored one, so a forgotten change fails there.
+- Inputs are rows of the table before (with the digests of the files they name), the digest of a model, and so on.
+- Params that matter are those that can change a byte. The number of workers cannot; the batch size can (rounding).
+
+A shard with the same key is kept, one with another key is made again. DVC decides whether a stage runs at all: it runs
+when a file of its code, an input or a param has changed. A stage that runs without need keeps all shards and ends soon.
+"""
 
 import hashlib
 import json
@@ -6,6 +19,11 @@ from typing import Any
 
 
 def fingerprint(*parts: Any) -> str:
-    """A short name of whatever JSON can hold: equal parts, equal name."""
+    """A digest (32 hex digits) of whatever JSON can hold: equal parts have equal digests."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def make_key(stage: str, output_version: int, inputs: Any, params: Any) -> str:
+    """The key of an output of a stage."""
+    return fingerprint(stage, output_version, inputs, params)

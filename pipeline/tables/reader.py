@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.runtime import parallel
 from pipeline.tables.manifest import (
     REJECTS_FILE,
+    ShardEntry,
     TableError,
     describe_damage,
     find_store,
@@ -20,36 +21,36 @@ from pipeline.tables.store import ShardStore
 
 
 def read_table(folder: Path, columns: Iterable[str] | None = None) -> pa.Table:
-    """The whole table in the order of (group, name). Raises TableError where it is missing or unfinished."""
+    """The whole table in the order of (group, name). Raises TableError if it is missing, unfinished or damaged."""
     return pa.concat_tables(list(iterate_shards(folder, columns)))
 
 
 def iterate_shards(folder: Path, columns: Iterable[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of one shard after another. Raises TableError where the table is missing, unfinished or damaged."""
-    place, wanted = find_store(folder), list(columns) if columns is not None else None
-    yield from parallel.map_in_threads(
-        lambda entry: _read_shard(folder, place, entry, 0, entry["rows"], wanted), load_manifest(folder)["shards"]
+    """The rows of one shard after another. Raises TableError if the table is missing, unfinished or damaged."""
+    store, wanted = find_store(folder), list(columns) if columns is not None else None
+    yield from parallel.prefetch(
+        lambda entry: _read_shard(folder, store, entry, 0, entry["rows"], wanted), load_manifest(folder)["shards"]
     )
 
 
 def read_rows(folder: Path, start: int, stop: int, columns: Iterable[str] | None = None) -> pa.Table:
-    """Rows `start` to `stop` of the whole table, reading only the row groups that hold them."""
-    place, wanted = find_store(folder), list(columns) if columns is not None else None
-    parts, before = [], 0
+    """Rows `start` to `stop` of the whole table. Only the row groups that hold them are read."""
+    store, wanted = find_store(folder), list(columns) if columns is not None else None
+    parts, first = [], 0
     for entry in require_manifest(folder)["shards"]:
-        if before < stop and start < before + entry["rows"]:
-            parts.append(_read_shard(folder, place, entry, max(0, start - before), stop - before, wanted))
-        before += entry["rows"]
+        if first < stop and start < first + entry["rows"]:
+            parts.append(_read_shard(folder, store, entry, max(0, start - first), stop - first, wanted))
+        first += entry["rows"]
     return pa.concat_tables(parts)
 
 
 def _read_shard(
-    folder: Path, place: ShardStore, entry: dict, start: int, stop: int, columns: list[str] | None
+    folder: Path, store: ShardStore, entry: ShardEntry, start: int, stop: int, columns: list[str] | None
 ) -> pa.Table:
-    """Rows of one shard. Raises TableError where it is not the one that the receipt names, or damaged."""
+    """Rows of one shard. Raises TableError if it is damaged, or not the shard that the manifest names."""
     try:
         with pq.ParquetFile(
-            place.open(entry["file"]), pre_buffer=not place.own, page_checksum_verification=True
+            store.open_file(entry["file"]), pre_buffer=not store.in_table_folder, page_checksum_verification=True
         ) as content:
             if (content.metadata.metadata or {}).get(b"key", entry["key"].encode()) != entry["key"].encode():
                 raise OSError("it is another shard")
@@ -59,11 +60,14 @@ def _read_shard(
             first = ends[held[0]] - sizes[held[0]] if held else 0
             found = content.read_row_groups(held, columns=columns).replace_schema_metadata()
     except (OSError, pa.ArrowException) as error:
-        raise TableError(f"{describe_damage(folder, place, entry['file'])} ({error})") from error
+        raise TableError(f"{describe_damage(folder, entry['file'])} ({error})") from error
     return found.slice(start - first, stop - start)
 
 
 def read_rejects(folder: Path) -> pa.Table:
-    """A finished table's rejects."""
+    """The rejects of a finished table. Raises TableError if it is missing or unfinished, or the file is damaged."""
     require_manifest(folder)
-    return pq.read_table(folder / REJECTS_FILE)
+    try:
+        return pq.read_table(folder / REJECTS_FILE, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"{describe_damage(folder, REJECTS_FILE)} ({error})") from error

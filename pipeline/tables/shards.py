@@ -1,8 +1,7 @@
-"""Plans: how the rows of a table are cut into shards, and the key by which a shard is known."""
+"""Shards: how the rows of a table are divided, and the key of each part."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -11,7 +10,7 @@ from pipeline.tables.keys import fingerprint
 
 @dataclass(frozen=True)
 class Shard:
-    """A unit of work and of storage: rows `start` to `stop` of the table it is planned from."""
+    """Rows `start` to `stop` of the table it is planned from: they are computed and stored together."""
 
     number: int
     start: int
@@ -20,39 +19,42 @@ class Shard:
 
     @property
     def file(self) -> str:
-        """The shard's file name in a table's own folder."""
+        """The name of the shard's file in the folder of the table."""
         return f"shard-{self.number:06d}.parquet"
 
     def __len__(self) -> int:
         return self.stop - self.start
 
 
-def plan_shards(rows: pa.Table, most: float, *made_by: Any, weights: Sequence[float] | None = None) -> list[Shard]:
-    """Cut `rows` (sorted by group) into shards of at most `most` images, whole groups together where they fit.
+def plan_shards(
+    rows: pa.Table, max_weight: float, made_by: str = "", weights: Sequence[float] | None = None
+) -> list[Shard]:
+    """Divide `rows` (sorted by group) into shards; whole groups stay together where they fit.
 
-    Depends on nothing but the rows, `most` and `weights` (each row's share of `most`, 1 by default). A shard's key
-    holds its rows and `made_by`: whatever else decides its bytes.
+    The weights of the rows of a shard (1 each by default) sum up to at most `max_weight`, unless it has one row. The
+    plan depends on these arguments alone, so it is the same on any cluster. The key of a shard is made of its rows and
+    of `made_by`, the key of everything else that decides its bytes (`make_key`).
     """
     groups = rows.column("group").to_pylist()
     weights = weights if weights is not None else [1.0] * len(groups)
     return [
-        Shard(number, start, stop, fingerprint(rows.slice(start, stop - start).to_pydict(), *made_by))
-        for number, (start, stop) in enumerate(_find_boundaries(groups, weights, most))
+        Shard(number, start, stop, fingerprint(rows.slice(start, stop - start).to_pydict(), made_by))
+        for number, (start, stop) in enumerate(_find_boundaries(groups, weights, max_weight))
     ]
 
 
-def _find_boundaries(groups: list[str], weights: Sequence[float], most: float) -> Iterator[tuple[int, int]]:
+def _find_boundaries(groups: list[str], weights: Sequence[float], max_weight: float) -> Iterator[tuple[int, int]]:
     start, held = 0, 0.0
     for first, last in _find_groups(groups):
         size = sum(weights[first:last])
-        if start < first and held + size > most:
+        if start < first and held + size > max_weight:
             yield start, first
             start, held = first, 0.0
-        if size <= most:
+        if size <= max_weight:
             held += size
             continue
         for row in range(first, last):
-            if row > start and held + weights[row] > most:
+            if row > start and held + weights[row] > max_weight:
                 yield start, row
                 start, held = row, 0.0
             held += weights[row]
@@ -63,6 +65,7 @@ def _find_boundaries(groups: list[str], weights: Sequence[float], most: float) -
 
 
 def _find_groups(groups: list[str]) -> Iterator[tuple[int, int]]:
+    """First and last row + 1 of each group."""
     start = 0
     for row in range(1, len(groups) + 1):
         if row == len(groups) or groups[row] != groups[start]:

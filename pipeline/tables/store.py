@@ -1,52 +1,42 @@
-"""Where the shards of a table lie: in the table's own folder, or below a `storage` URI, a path, s3:// or gs://.
+"""Where the shards of a table are: in the folder of the table, or below a `storage` URI (a path, s3:// or gs://).
 
-Below a URI a shard is named by its key and by what it holds, `<key>-<digest>.parquet`: a stale one is never taken for
-another, the same one is never made twice, and nothing is renamed, as an object store cannot do that.
+Below a URI a shard is named by its key and its content, `<key>-<digest>.parquet`. So an outdated shard is never taken
+for another, the same shard is never made twice, and nothing is renamed, which object stores cannot do.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.runtime.files import write_file
+from pipeline.tables import filesystems
+from pipeline.tables.filesystems import StorageError, open_filesystem
+from pipeline.tables.shards import Shard
 
-RETRY_ATTEMPTS, PROBE_ATTEMPTS = 13, 9
-"""Attempts of a request to S3, twice as far apart each time: they end 200 s after the first, the first request's of a
-stage after 13 s, as that may be to a wrong address."""
-
-RETRY_LIMIT = timedelta(seconds=200)
-"""How long a request to Google's store is tried again."""
-
-URI_OPTIONS = {"s3": {"endpoint_override", "scheme", "region"}, "gs": {"endpoint_override", "scheme"}}
-
-
-class StorageError(ValueError):
-    """A storage URI that cannot be used; the message says which and why."""
+CHUNK_SIZE = 4 << 20
+"""Bytes that are read at once to compute a digest."""
 
 
 @dataclass(frozen=True)
 class ShardStore:
-    """A folder of shards, made of its address `where` in every process anew."""
+    """A folder of shards. Only its `address` travels between processes; each opens the store for itself."""
 
     address: str
     files: fs.FileSystem
     path: str
 
     @property
-    def own(self) -> bool:
-        """Whether this is the table's own folder, where a shard is named by its number."""
+    def in_table_folder(self) -> bool:
+        """Whether this is the folder of the table. There a shard is named by its number."""
         return "://" not in self.address
 
-    def names(self) -> dict[str, int]:
-        """The Parquet files that are there and their bytes, by one listing."""
+    def list_files(self) -> dict[str, int]:
+        """The Parquet files by name, with their sizes in bytes, by one listing. Raises StorageError."""
         try:
             listed = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         except OSError as error:
@@ -54,26 +44,34 @@ class ShardStore:
         return {
             info.base_name: info.size
             for info in listed
-            if info.is_file and info.extension == "parquet" and not info.base_name.startswith(".")
+            if info.is_file and info.extension == "parquet" and not info.base_name.startswith((".", "rejects"))
         }
 
-    def reach(self) -> None:
-        """Raises StorageError where the store does not answer or has no such bucket."""
+    def check_access(self) -> None:
+        """Raises StorageError if the store does not answer or has no such bucket."""
         if isinstance(self.files, fs.LocalFileSystem):
             return
         bucket = self.path.partition("/")[0]
         try:
-            found = _open_filesystem(self.address, PROBE_ATTEMPTS).get_file_info(bucket)
+            found = open_filesystem(self.address, filesystems.PROBE_ATTEMPTS).get_file_info(bucket)
         except OSError as error:
             raise StorageError(f"storage: {self}: {error}") from error
         if found.type == fs.FileType.NotFound:
             raise StorageError(f"storage: {self}: there is no bucket {bucket}")
 
-    def open(self, name: str) -> pa.NativeFile:
-        """A file to read from anywhere in it."""
+    def open_file(self, name: str) -> pa.NativeFile:
+        """A file, opened for reads at any position."""
         return self.files.open_input_file(f"{self.path}/{name}")
 
-    def write(self, name: str, content: pa.Buffer) -> None:
+    def digest_file(self, name: str) -> str:
+        """BLAKE2 digest of the bytes of a file. Raises OSError."""
+        digest = hashlib.blake2b(digest_size=16)
+        with self.open_file(name) as content:
+            while chunk := content.read(CHUNK_SIZE):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def write_file(self, name: str, content: pa.Buffer) -> None:
         """Write a file that is either whole or not there."""
         if isinstance(self.files, fs.LocalFileSystem):
             write_file(Path(self.path) / name, content)
@@ -81,7 +79,11 @@ class ShardStore:
         with self.files.open_output_stream(f"{self.path}/{name}", compression=None) as stream:
             stream.write(content)
 
-    def remove(self, name: str) -> None:
+    def write_shard(self, shard: Shard, content: pa.Buffer) -> None:
+        """Write a shard under its name in this store."""
+        self.write_file(shard.file if self.in_table_folder else name_shard(shard.key, content), content)
+
+    def remove_file(self, name: str) -> None:
         """Remove a file, if it is there."""
         try:
             self.files.delete_file(f"{self.path}/{name}")
@@ -97,48 +99,35 @@ def name_shard(key: str, content: pa.Buffer) -> str:
     return f"{key}-{digest_shard(content)}.parquet"
 
 
+def parse_shard_name(name: str) -> tuple[str, str]:
+    """Key and digest in a name that `name_shard` made."""
+    key, _, digest = name.removesuffix(".parquet").partition("-")
+    return key, digest
+
+
 def digest_shard(content: pa.Buffer) -> str:
-    """BLAKE2 of a shard's bytes."""
+    """BLAKE2 digest of the bytes of a shard."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def resolve_address(folder: Path, storage: str | None) -> str:
-    """The address of a table's shards: its folder, or its stage's and its own name below the storage URI."""
+    """The address of a table's shards: its folder, or `<stage folder>/<name>` below the storage URI."""
     if storage is None:
         return str(folder.resolve())
     base, _, query = (storage if "://" in storage else Path(storage).resolve().as_uri()).partition("?")
-    address = f"{base.rstrip('/')}/{folder.resolve().parent.name}/{folder.name}" + (f"?{query}" if query else "")
-    return address
+    return f"{base.rstrip('/')}/{folder.resolve().parent.name}/{folder.name}" + (f"?{query}" if query else "")
 
 
 @lru_cache(maxsize=256)
 def open_store(address: str) -> ShardStore:
-    """The place at an address: a folder's path, or a URI. Raises StorageError where it is none that can be used.
+    """The store at an address: the path of a folder, or a URI. Raises StorageError if it cannot be used.
 
-    AWS_ENDPOINT_URL, or `?endpoint_override=host:port&scheme=http` at the URI's end, names another S3 than Amazon's.
+    AWS_ENDPOINT_URL, or `?endpoint_override=host:port&scheme=http` at the end of the URI, names an S3 that is not
+    Amazon's.
     """
     if "://" not in address:
         return ShardStore(address, fs.LocalFileSystem(), address)
     if address.startswith("file://"):
         return ShardStore(address, *fs.FileSystem.from_uri(address))
     parts = urlsplit(address)
-    return ShardStore(address, _open_filesystem(address, RETRY_ATTEMPTS), f"{parts.netloc}{parts.path}")
-
-
-def _open_filesystem(address: str, attempts: int) -> fs.FileSystem:
-    parts = urlsplit(address)
-    if parts.scheme not in URI_OPTIONS:
-        raise StorageError(f"storage: {address}: expected null, a path, file://, s3:// or gs://")
-    if not parts.netloc:
-        raise StorageError(f"storage: {address}: no bucket is named")
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
-    if unknown := sorted(set(options) - URI_OPTIONS[parts.scheme]):
-        raise StorageError(f"storage: {address}: unknown option {', '.join(unknown)}")
-    if parts.scheme == "gs":
-        return fs.GcsFileSystem(retry_time_limit=RETRY_LIMIT, **options)
-    if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-        found = urlsplit(endpoint)
-        options = {"endpoint_override": found.netloc, "scheme": found.scheme, **options}
-    options["retry_strategy"] = fs.AwsDefaultS3RetryStrategy(max_attempts=attempts)
-    patience = {"connect_timeout": 10.0, "request_timeout": 60.0}
-    return fs.S3FileSystem(**options, **patience, allow_delayed_open=True, background_writes=False)
+    return ShardStore(address, open_filesystem(address), f"{parts.netloc}{parts.path}")

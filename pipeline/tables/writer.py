@@ -1,164 +1,178 @@
-"""Write tables: shards under their keys, then the manifest that makes the table whole."""
+"""Write tables: shards under their keys, then the manifest that makes the table complete."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.runtime import files, parallel
-from pipeline.tables import store
+from pipeline.runtime import locks, parallel
 from pipeline.tables.keys import fingerprint
-from pipeline.tables.manifest import MANIFEST_FILE, REJECTS_FILE, TableError, find_store, peek_manifest, write_manifest
+from pipeline.tables.manifest import (
+    MANIFEST_FILE,
+    OLD_MANIFEST_FILE,
+    REJECTS_FILE,
+    Manifest,
+    ShardEntry,
+    TableError,
+    find_store,
+    list_entries,
+    write_manifest,
+)
+from pipeline.tables.parquet import ShardFacts, encode_shard, encode_table, read_facts, write_parquet
 from pipeline.tables.schemas import REJECTS
 from pipeline.tables.shards import Shard
-from pipeline.tables.store import ShardStore, resolve_address
-
-
-def write_parquet(table: pa.Table, file: Path, together: int = 64) -> None:
-    """Write a Parquet file that is either whole or not there; `together`: rows that are read at once."""
-    files.write_file(file, _encode_parquet(table, together))
-
-
-def _encode_parquet(table: pa.Table, together: int) -> pa.Buffer:
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=together, write_page_checksum=True)
-    return buffer.getvalue()
-
-
-def write_shard(place: str | Path, shard: Shard, schema: pa.Schema, rows: list[dict], rejects: list[dict]) -> None:
-    """Write one shard to the address that `where` gave; its rejects travel in its metadata until the table is done."""
-    metadata = {"key": shard.key, "rejects": json.dumps(rejects), "planned": str(len(shard))}
-    rows = sorted(rows, key=lambda row: (row["group"], row["name"]))
-    content = _encode_parquet(pa.Table.from_pylist(rows, schema=schema.with_metadata(metadata)), 64)
-    _store_shard(store.open_store(str(place)), shard, content)
-
-
-def _store_shard(place: ShardStore, shard: Shard, content: pa.Buffer) -> None:
-    place.write(shard.file if place.own else store.name_shard(shard.key, content), content)
-
-
-def prepare_table(folder: Path, shards: list[Shard], root: str | None = None) -> list[Shard]:
-    """Open a table for work: take its receipt away and return the shards still to be made.
-
-    `root`: the `storage` URI; shards that this table has elsewhere, for `root` was another, are copied to it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    place, before = store.open_store(resolve_address(folder, root)), find_store(folder)
-    place.reach()
-    missing = _find_missing(place, shards, folder)
-    (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    for leftover in folder.glob(".*.part"):
-        leftover.unlink(missing_ok=True)
-    if before.address == place.address or not missing:
-        return missing
-    found = _find_present(before, shards, before.names())
-    for _ in parallel.map_in_threads(lambda shard: _copy_shard(before, place, shard, found), missing):
-        pass
-    return [shard for shard in missing if shard not in found]
-
-
-def _find_missing(place: ShardStore, shards: list[Shard], folder: Path) -> list[Shard]:
-    """The shards that are not there; what is not as the table's receipt had it is removed."""
-    there = place.names()
-    for entry in peek_manifest(folder)["shards"]:
-        if there.get(entry["file"], entry["bytes"]) != entry["bytes"]:
-            place.remove(entry["file"])
-            del there[entry["file"]]
-    held = _find_present(place, shards, there)
-    return [shard for shard in shards if shard not in held]
-
-
-def _find_present(place: ShardStore, shards: list[Shard], there: dict[str, int]) -> dict[Shard, str]:
-    """The files of the shards that are there: their names tell, or in the table's own folder what each carries."""
-    if not place.own:
-        by_key = {name.partition("-")[0]: name for name in sorted(there, reverse=True)}
-        return {shard: by_key[shard.key] for shard in shards if shard.key in by_key}
-    known = [shard for shard in shards if shard.file in there]
-    keys = parallel.map_in_threads(lambda shard: _read_metadata(place, shard.file).get("key"), known)
-    return {shard: shard.file for shard, key in zip(known, keys, strict=True) if key == shard.key}
-
-
-def _copy_shard(before: ShardStore, place: ShardStore, shard: Shard, found: dict[Shard, str]) -> None:
-    if shard in found:
-        with before.open(found[shard]) as content:
-            _store_shard(place, shard, content.read_buffer())
-
-
-def finish_table(
-    folder: Path, shards: list[Shard], schema: pa.Schema, root: str | None = None, **facts: Any
-) -> "Counts":
-    """Check that every planned row is a row or a reject, drop files of older plans, and sign the receipt.
-
-    Raises TableError where a shard is missing or rows were lost.
-    """
-    place = store.open_store(resolve_address(folder, root))
-    if not shards:
-        return write_table(folder, schema.empty_table(), [], **facts)
-    sizes = place.names()
-    held = _find_present(place, shards, sizes)
-    for shard in shards:
-        if shard not in held:
-            raise TableError(f"{place}/{shard.file} was not made by this plan: run the stage again")
-    rejects, entries, rows = [], [], 0
-    for shard, (count, refused) in zip(
-        shards, parallel.map_in_threads(lambda shard: _count_rows(place, held[shard], shard), shards), strict=True
-    ):
-        rejects += refused
-        rows += count
-        entries.append({"file": held[shard], "rows": count, "bytes": sizes[held[shard]], "key": shard.key})
-    _remove_unlisted(folder, {entry["file"] for entry in entries} if place.own else set())
-    write_rejects(rejects, folder)
-    lying = {} if place.own else {"storage": place.address}
-    write_manifest(folder, {"rows": rows, "rejects": len(rejects), "shards": entries, **lying, **facts})
-    return Counts(rows, len(rejects))
-
-
-def _count_rows(place: ShardStore, name: str, shard: Shard) -> tuple[int, list[dict]]:
-    """Rows and rejects of one shard. Raises TableError where rows were lost, or it cannot be read: it is removed."""
-    try:
-        with pq.ParquetFile(place.open(name)) as content:
-            count, refused = content.metadata.num_rows, json.loads(content.metadata.metadata[b"rejects"])
-    except pa.ArrowException as error:
-        place.remove(name)
-        raise TableError(f"{place}/{name} was damaged ({error}) and is removed: run the stage again") from error
-    if count + len({(row["group"], row["name"]) for row in refused}) != len(shard):
-        raise TableError(f"{place}/{name} holds {count} rows and {len(refused)} rejects of {len(shard)} planned images")
-    return count, refused
-
-
-def _remove_unlisted(folder: Path, expected: set[str]) -> None:
-    for stranger in folder.glob("shard-*.parquet"):
-        if stranger.name not in expected:
-            stranger.unlink()
+from pipeline.tables.store import ShardStore, digest_shard, open_store, parse_shard_name, resolve_address
+from pipeline.tables.verification import find_whole_shards
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Images that stand in a table and files that were refused."""
+    """Rows of a table, and files that were rejected."""
 
     rows: int
     rejects: int
 
 
-def write_table(folder: Path, table: pa.Table, rejects: list[dict], **facts: Any) -> Counts:
-    """Write a small table in one piece: one shard, its rejects and its receipt."""
-    shard = Shard(0, 0, len(table), fingerprint(facts))
+class TableWriter:
+    """A table that is being made. As a context manager it holds the table's lock.
+
+        with TableWriter(folder, shards, schema, storage) as writer:
+            ...  # any process: write_shard(writer.address, shard, ...) for every shard of writer.missing
+            writer.finish(stage="sism")
+
+    `folder` gets the manifest and the rejects, and the shards unless `storage` names a URI for them. Shards that are
+    there already, whole and under the right key, are kept; those in an older place are copied.
+    """
+
+    def __init__(self, folder: Path, shards: Sequence[Shard], schema: pa.Schema, storage: str | None = None) -> None:
+        self.folder, self.shards, self.schema = folder, list(shards), schema
+        self.address = resolve_address(folder, storage)
+        self.missing: list[Shard] = []
+        self._lock = locks.lock_output(folder)
+        self._kept: dict[Shard, str] = {}
+
+    def __enter__(self) -> Self:
+        """Raises LockedError if another process makes this table, and StorageError if the store cannot be used."""
+        self._store = open_store(self.address)
+        self._lock.__enter__()
+        try:
+            self._prepare()
+        except BaseException as error:
+            self._lock.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def _prepare(self) -> None:
+        """Find the shards that are still to be made, and make the table unfinished."""
+        self._store.check_access()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before, entries = find_store(self.folder), list_entries(self.folder)
+        moved = before.address != self._store.address
+        found = find_whole_shards(self._store, self.shards, [] if moved else entries)
+        rest = [shard for shard in self.shards if shard not in found]
+        elsewhere = find_whole_shards(before, rest, entries) if moved else {}
+        invalidate_manifest(self.folder)
+        for _ in parallel.prefetch(
+            lambda shard: _copy_shard(before, self._store, shard, elsewhere[shard][0]), elsewhere
+        ):
+            pass
+        self._kept = {shard: digest for shard, (_, digest) in (found | elsewhere).items()}
+        self.missing = [shard for shard in rest if shard not in elsewhere]
+
+    def finish(self, **facts: Any) -> Counts:
+        """Check that every planned image is a row or a reject, remove files of older plans, write the manifest.
+
+        `facts` are added to the manifest. Raises TableError if a shard is missing, or holds too few or too many images.
+        """
+        if not self.shards:
+            return write_table(self.folder, self.schema.empty_table(), [], **facts)
+        sizes, names = self._store.list_files(), self._name_files()
+        for shard in self.shards:
+            if names.get(shard) not in sizes:
+                raise TableError(f"{self._store}/{shard.file} was not made: run the stage again")
+        entries: list[ShardEntry] = []
+        rejects: list[dict[str, Any]] = []
+        described = parallel.prefetch(lambda shard: self._describe_shard(shard, names[shard]), self.shards)
+        for shard, (facts_of_shard, digest) in zip(self.shards, described, strict=True):
+            name = names[shard]
+            entries.append(
+                {"file": name, "rows": facts_of_shard.rows, "bytes": sizes[name], "key": shard.key, "digest": digest}
+            )
+            rejects += facts_of_shard.rejects
+        _remove_unlisted(self.folder, {entry["file"] for entry in entries} if self._store.in_table_folder else set())
+        write_rejects(rejects, self.folder)
+        manifest: Manifest = {"rows": sum(e["rows"] for e in entries), "rejects": len(rejects), "shards": entries}
+        if not self._store.in_table_folder:
+            manifest["storage"] = self._store.address
+        write_manifest(self.folder, cast(Manifest, {**manifest, **facts}))
+        return Counts(manifest["rows"], len(rejects))
+
+    def _name_files(self) -> dict[Shard, str]:
+        """The file of each shard. Below a URI, of several with the same key, the first by name."""
+        if self._store.in_table_folder:
+            return {shard: shard.file for shard in self.shards}
+        by_key = {parse_shard_name(name)[0]: name for name in sorted(self._store.list_files(), reverse=True)}
+        kept = {shard: f"{shard.key}-{digest}.parquet" for shard, digest in self._kept.items()}
+        return {shard: by_key[shard.key] for shard in self.shards if shard.key in by_key} | kept
+
+    def _describe_shard(self, shard: Shard, name: str) -> tuple[ShardFacts, str]:
+        """Facts and digest of a finished shard. Raises TableError if it is damaged or images were lost."""
+        try:
+            facts = read_facts(self._store.open_file(name))
+            if facts.key != shard.key:
+                raise ValueError("it is another shard")
+            digest = self._kept.get(shard) or self._compute_digest(name)
+        except (pa.ArrowException, ValueError) as error:
+            self._store.remove_file(name)
+            raise TableError(
+                f"{self._store}/{name} was damaged ({error}) and is removed: run the stage again"
+            ) from error
+        if facts.count_images() != len(shard):
+            raise TableError(
+                f"{self._store}/{name} holds {facts.rows} rows and {len(facts.rejects)} rejects"
+                f" of {len(shard)} planned images"
+            )
+        return facts, digest
+
+    def _compute_digest(self, name: str) -> str:
+        return self._store.digest_file(name) if self._store.in_table_folder else parse_shard_name(name)[1]
+
+
+def write_shard(
+    address: str, shard: Shard, schema: pa.Schema, rows: list[dict[str, Any]], rejects: list[dict[str, Any]]
+) -> None:
+    """Write one shard to the `address` of a TableWriter, in any process."""
+    open_store(address).write_shard(shard, encode_shard(shard, schema, rows, rejects))
+
+
+def write_table(folder: Path, table: pa.Table, rejects: list[dict[str, Any]], **facts: Any) -> Counts:
+    """Write a small table at once: one shard, its rejects and its manifest. The lock is up to the caller."""
+    content = encode_table(table, row_group_size=1 << 16)
+    digest = digest_shard(content)
+    shard = Shard(0, 0, len(table), fingerprint(digest))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    invalidate_manifest(folder)
     _remove_unlisted(folder, {shard.file})
-    write_parquet(table, folder / shard.file, together=1 << 16)
+    open_store(resolve_address(folder, None)).write_shard(shard, content)
     write_rejects(rejects, folder)
-    size = (folder / shard.file).stat().st_size
-    entry = {"file": shard.file, "rows": len(table), "bytes": size, "key": shard.key}
-    write_manifest(folder, {"rows": len(table), "rejects": len(rejects), "shards": [entry], **facts})
+    entry: ShardEntry = {
+        "file": shard.file, "rows": len(table), "bytes": content.size, "key": shard.key, "digest": digest,
+    }  # fmt: skip
+    manifest: Manifest = {"rows": len(table), "rejects": len(rejects), "shards": [entry]}
+    write_manifest(folder, cast(Manifest, {**manifest, **facts}))
     return Counts(len(table), len(rejects))
 
 
-def write_rejects(rejects: list[dict], folder: Path) -> None:
-    """Write a table's rejects, sorted by path."""
+def write_rejects(rejects: list[dict[str, Any]], folder: Path) -> None:
+    """Write the rejects of a table, sorted by path."""
     rows = sorted(
         ({field: row.get(field) for field in REJECTS.names} for row in rejects),
         key=lambda row: (row["path"] or "", row["reason"] or ""),
@@ -166,10 +180,18 @@ def write_rejects(rejects: list[dict], folder: Path) -> None:
     write_parquet(pa.Table.from_pylist(rows, schema=REJECTS), folder / REJECTS_FILE)
 
 
-def _read_metadata(place: ShardStore, name: str) -> dict[str, str]:
-    try:
-        with pq.ParquetFile(place.open(name)) as content:
-            found = content.schema_arrow.metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        return {}
-    return {key.decode(): value.decode() for key, value in found.items()}
+def invalidate_manifest(folder: Path) -> None:
+    """Make a table unfinished, and remove what killed processes and version 0.1 left in its folder."""
+    for leftover in (folder / MANIFEST_FILE, folder / OLD_MANIFEST_FILE, *folder.glob(".*.part")):
+        leftover.unlink(missing_ok=True)
+
+
+def _copy_shard(before: ShardStore, store: ShardStore, shard: Shard, name: str) -> None:
+    with before.open_file(name) as content:
+        store.write_shard(shard, content.read_buffer())
+
+
+def _remove_unlisted(folder: Path, expected: set[str]) -> None:
+    for file in folder.glob("shard-*.parquet"):
+        if file.name not in expected:
+            file.unlink()

@@ -48,11 +48,11 @@ def prepared(root, target, uri=None, **train):
 def shards(folder):
     """Every shard of a table in the order of its rows, as bytes."""
     place = tables.find_store(folder)
-    return [place.open(entry["file"]).read() for entry in tables.load_manifest(folder)["shards"]]
+    return [place.open_file(entry["file"]).read() for entry in tables.load_manifest(folder)["shards"]]
 
 
 def count(folder, uri):
-    return len(tables.open_store(tables.resolve_address(folder, uri)).names())
+    return len(tables.open_store(tables.resolve_address(folder, uri)).list_files())
 
 
 def model(folder):
@@ -124,15 +124,15 @@ def test_the_pipeline_outlives_a_machine_in_each_stage_and_ends_as_on_one(alone,
     job = Job(made, **({"AWS_ENDPOINT_URL": store.endpoint} if store else {}))
 
     samples = data / "samples" / "demo_train"
-    job.until(lambda: (data / "index" / "demo_unseen" / "receipt.json").exists() and count(samples, uri) >= 3)
+    job.until(lambda: (data / "index" / "demo_unseen" / "manifest.json").exists() and count(samples, uri) >= 3)
     victim = next(machine for machine in made.workers if machine.runs("MapWorker"))
     victim.kill()
-    assert not (samples / "receipt.json").exists(), "sism was over before the machine died"
+    assert not (samples / "manifest.json").exists(), "sism was over before the machine died"
     if store:
         store.kill()
         time.sleep(10)
         store.start()
-    job.until((samples / "receipt.json").exists)
+    job.until((samples / "manifest.json").exists)
     made.join(victim)
 
     job.until(lambda: job.epochs() >= 3)
@@ -146,7 +146,7 @@ def test_the_pipeline_outlives_a_machine_in_each_stage_and_ends_as_on_one(alone,
     job.until(lambda: count(maps, uri) >= 1)
     victim = next(machine for machine in made.workers if machine.runs("MapWorker"))
     victim.kill()
-    assert not (maps / "receipt.json").exists(), "predict was over before the machine died"
+    assert not (maps / "manifest.json").exists(), "predict was over before the machine died"
     assert job.process.wait(timeout=600) == 0, job.log.read_text()[-4000:]
     assert "register:" in job.log.read_text(), "the job's output was not shown"
 

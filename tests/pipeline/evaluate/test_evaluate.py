@@ -128,8 +128,8 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
 def test_maps_of_cut_groups_are_a_row_of_their_own_and_not_the_models_scores(trained, tmp_path):
     inputs, run = trained
     inputs = replace(inputs, maps=shutil.copytree(inputs.maps, tmp_path / "cut" / "small"))
-    receipt = json.loads((inputs.maps / "receipt.json").read_text())
-    files.write_json(inputs.maps / "receipt.json", {**receipt, "subgroup_size": 5})
+    manifest = json.loads((inputs.maps / "manifest.json").read_text())
+    files.write_json(inputs.maps / "manifest.json", {**manifest, "subgroup_size": 5})
     evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     assert "small/max_f" not in tracking.get_client(run.server).get_run(run.id).data.metrics
     row = tracking.open_method_run(f"ICNet {run.id}, groups cut by 5")

@@ -109,7 +109,7 @@ def test_the_table_is_sorted_and_the_same_each_time_with_any_number_of_threads(z
     assert keys == sorted(keys) and len(set(keys)) == len(keys) == len(rows)
     for threads in (1, 5):
         make(folder / "collection", tmp_path / str(threads), {"num_threads": threads})
-        for file in ("shard-000000.parquet", "rejects.parquet", "receipt.json"):
+        for file in ("shard-000000.parquet", "rejects.parquet", "manifest.json"):
             assert (tmp_path / str(threads) / file).read_bytes() == (folder / "index" / file).read_bytes()
 
 

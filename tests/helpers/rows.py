@@ -1,0 +1,39 @@
+"""Small tables: numbers in groups."""
+
+import pyarrow as pa
+
+from pipeline import tables
+
+ROWS = pa.schema([*tables.KEY, ("value", pa.int64())])
+
+
+def rows_of(sizes):
+    """A table with groups of these sizes."""
+    groups = [f"g{number:03d}" for number, size in enumerate(sizes) for _ in range(size)]
+    names = [f"i{number:05d}" for number in range(len(groups))]
+    return pa.table({"group": groups, "name": names, "value": range(len(groups))}, schema=ROWS)
+
+
+def write_shards(address, table, shards, refuse=()):
+    """Write shards of a table; images whose names are in `refuse` become rejects."""
+    for shard in shards:
+        rows = table.slice(shard.start, len(shard)).to_pylist()
+        rejects = [{**row, "path": row["name"], "stage": "x", "reason": "bad", "error": "E"} for row in rows]
+        kept = [row for row in rows if row["name"] not in refuse]
+        tables.write_shard(address, shard, ROWS, kept, [row for row in rejects if row["name"] in refuse])
+
+
+def make_table(folder, table, storage=None, max_weight=2, refuse=(), stage="sism"):
+    """Make what is missing of a table; returns its shards, and those that were made now."""
+    shards = tables.plan_shards(table, max_weight, "x")
+    with tables.TableWriter(folder, shards, ROWS, storage) as writer:
+        write_shards(writer.address, table, writer.missing, refuse)
+        writer.finish(stage=stage)
+    return shards, writer.missing
+
+
+def flip_bit(file, share=0.25):
+    """Flip one bit of a file, at this share of its length."""
+    content = bytearray(file.read_bytes())
+    content[int(len(content) * share)] ^= 1
+    file.write_bytes(content)
