@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.runtime import files
-
-WORK_FOLDER = ".cosal"
-"""The folder in OUT that holds intermediate tables, so that an interrupted run continues."""
+from pipeline.tables import WORK_FOLDER
 
 RECORD_FILE = f"{WORK_FOLDER}/files.json"
 """The names of all files that were written to OUT."""

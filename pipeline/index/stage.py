@@ -94,7 +94,7 @@ def scan_collection(root: Path, dataset: Dataset, config: IndexConfig) -> Findin
 def index_collection(root: Path, out: Path, dataset: Dataset, config: IndexConfig) -> None:
     """Make the index of a collection.
 
-    Later stages find the root in the receipt, as it was given. Raises CollectionError where there is no usable image,
+    Later stages find the root in the manifest, as it was given. Raises CollectionError where there is no usable image,
     or where `strict` is set and a file was refused.
     """
     began = time.perf_counter()

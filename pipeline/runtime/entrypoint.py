@@ -1,7 +1,10 @@
 """How stages (`python -m pipeline.<stage> ...`) and `cosal` start from the shell."""
 
 import importlib
+import signal
 import sys
+from functools import partial
+from types import FrameType
 
 import typer
 
@@ -14,7 +17,11 @@ def run_stage(stage: str) -> None:
 
 
 def run_app(app: typer.Typer, name: str) -> None:
-    """Run a command line; an error that the project raises on purpose is one message, not a traceback."""
+    """Run a command line. An error that the project raises on purpose is one message, not a traceback.
+
+    SIGTERM ends it as Ctrl-C does: what is open is closed, and locks and temporary files are removed.
+    """
+    signal.signal(signal.SIGTERM, partial(_stop, name))
     try:
         app()
     except Exception as error:
@@ -22,3 +29,9 @@ def run_app(app: typer.Typer, name: str) -> None:
             raise
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _stop(name: str, number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the clean-up
+    print(f"{name}: stopped by {signal.Signals(number).name}", file=sys.stderr)
+    raise SystemExit(128 + number)

@@ -1,7 +1,7 @@
-"""A table made by Ray Data, shard after shard: read on CPU tasks, computed and written by actors, resumed by key."""
+"""Process shards with Ray Data: CPU tasks read them, actors compute and write them."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from pipeline.runtime import cluster
 
 READER_CPUS = 0.25
 ACTOR_CPUS = 0.5
-"""Shares of a CPU slot: actors on every core still leave slots free for the readers that feed them."""
+"""Shares of a CPU slot. With an actor on every core there are still slots for the readers."""
 
 
 class StreamError(RuntimeError):
@@ -20,7 +20,7 @@ class StreamError(RuntimeError):
 
 
 class Item(Protocol):
-    """One piece of work, usually a shard: rows `start` to `stop` of a table."""
+    """A shard, or anything else that is rows `start` to `stop` of a table."""
 
     @property
     def number(self) -> int: ...
@@ -42,16 +42,15 @@ class ActorPool:
 
 
 def plan_actors(count: int | None, gpus: float | None, wants_gpu: bool) -> ActorPool:
-    """What the params ask for; None is one actor a GPU where the method can use one, else one a core.
+    """The actors that the params ask for. None: one for each GPU if the method can use one, else one for each core.
 
-    Raises StreamError where GPUs are asked for that the cluster does not have.
+    Raises StreamError if the cluster has too few GPUs.
     """
-    there = cluster.count_gpus()
-    share = gpus if gpus is not None else (1.0 if wants_gpu and there else 0.0)
-    if share and share * (count or 1) > there:
-        raise StreamError(f"{count or 1} actors of {share} GPU are asked for, the cluster has {there} GPUs")
-    most = int(there / share) if share else cluster.count_cores()
-    return ActorPool(count or most, share)
+    available = cluster.count_gpus()
+    share = gpus if gpus is not None else (1.0 if wants_gpu and available else 0.0)
+    if share and share * (count or 1) > available:
+        raise StreamError(f"{count or 1} actors with {share} GPU each are too many: the cluster has {available} GPUs")
+    return ActorPool(count or (int(available / share) if share else cluster.count_cores()), share)
 
 
 def process_shards(
@@ -62,9 +61,9 @@ def process_shards(
     pool: ActorPool,
     label: str,
 ) -> float:
-    """Send every shard through `read` (a CPU task) and a `worker` actor that writes it; returns seconds spent.
+    """Send every shard through `read` (a CPU task) and an actor of class `worker`, which writes it; returns seconds.
 
-    `read` gets {number, start, stop, key} and gives the same row with a `payload`; the worker gives {number, images}.
+    `read` gets {number, start, stop, key} and adds a `payload`. The worker returns {number, images}.
     """
     if not shards:
         return 0.0
@@ -85,7 +84,7 @@ def process_shards(
     return time.perf_counter() - began
 
 
-def _show_progress(results: Iterator[dict[str, Any]], images: int, label: str) -> None:
+def _show_progress(results: Iterable[dict[str, Any]], images: int, label: str) -> None:
     with tqdm(total=images, unit="image", desc=label, smoothing=0.1, mininterval=1.0) as bar:
         for result in results:
             bar.update(int(result["images"]))

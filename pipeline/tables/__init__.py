@@ -5,6 +5,7 @@ from pipeline.tables.keys import fingerprint, make_key
 from pipeline.tables.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
+    WORK_FOLDER,
     Manifest,
     ShardEntry,
     TableError,
@@ -31,6 +32,7 @@ __all__ = [
     "REJECTS_FILE",
     "SAMPLES",
     "URI_OPTIONS",
+    "WORK_FOLDER",
     "Counts",
     "Manifest",
     "OriginalError",

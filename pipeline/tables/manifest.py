@@ -16,7 +16,7 @@ OLD_MANIFEST_FILE = "receipt.json"
 """Name of the manifest in version 0.1. Such a table is unfinished: its stage makes it again and removes this file."""
 
 WORK_FOLDER = ".cosal"
-"""Tables below a folder of this name are written by `cosal predict`, not by a stage of DVC."""
+"""The folder of `cosal predict` for tables, below its output: they are made by that command, not by stages of DVC."""
 
 
 class TableError(RuntimeError):

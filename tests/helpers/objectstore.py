@@ -1,4 +1,4 @@
-"""An S3 server for tests: SeaweedFS, a real one, which keeps its objects on disk and so survives a kill."""
+"""An S3 server for tests: SeaweedFS. It keeps its objects on disk, so it can be killed and started again."""
 
 import json
 import os
@@ -105,11 +105,14 @@ class Store:
         raise AssertionError(f"the S3 server does not answer: {error}")
 
     def kill(self) -> None:
-        """End the server as a machine's death would."""
+        """Kill the server with -9, and remove the sockets that it leaves in /tmp."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+            for port in self.ports:
+                for socket_file in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    socket_file.unlink()
 
     def __enter__(self) -> "Store":
         self.before = {name: os.environ.get(name) for name in ENVIRONMENT}
@@ -127,7 +130,7 @@ class Store:
 
 
 def free(host: str, count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Ports that are free."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -20,7 +20,7 @@ def write_shards(address, table, shards, refuse=()):
         rows = table.slice(shard.start, len(shard)).to_pylist()
         rejects = [{**row, "path": row["name"], "stage": "x", "reason": "bad", "error": "E"} for row in rows]
         kept = [row for row in rows if row["name"] not in refuse]
-        tables.write_shard(address, shard, ROWS, kept, [row for row in rejects if row["name"] in refuse])
+        tables.write_shard(str(address), shard, ROWS, kept, [row for row in rejects if row["name"] in refuse])
 
 
 def make_table(folder, table, storage=None, max_weight=2, refuse=(), stage="sism"):

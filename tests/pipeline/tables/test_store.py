@@ -143,7 +143,7 @@ def test_shards_that_no_manifest_names_are_removed_when_asked_for(tmp_path, root
     make_table(folder, table, root, max_weight=4)
     assert len(store_of(folder, root).list_files()) == 3
     verify_tables([folder], sweep=True)
-    assert len(store_of(folder, root).list_files()) == 1 and "2 removed" in capsys.readouterr().out
+    assert len(store_of(folder, root).list_files()) == 1 and "2 shards removed" in capsys.readouterr().out
     assert tables.read_table(folder).equals(table)
 
 

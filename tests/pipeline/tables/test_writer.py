@@ -62,7 +62,7 @@ def test_every_planned_image_is_a_row_or_a_reject(tmp_path):
         write_shards(folder, table, shards, refuse={"i00001"})
         assert writer.finish() == tables.Counts(4, 1)
         assert tables.read_rejects(folder)["path"].to_pylist() == ["i00001"]
-        tables.write_shard(folder, shards[0], ROWS, table.slice(0, 4).to_pylist(), [])
+        tables.write_shard(str(folder), shards[0], ROWS, table.slice(0, 4).to_pylist(), [])
         with pytest.raises(tables.TableError, match="4 rows and 0 rejects of 5 planned"):
             writer.finish()
 
@@ -82,7 +82,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     written = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         with tables.TableWriter(folder, shards, ROWS) as writer:
-            tables.write_shard(folder, shards[0], ROWS, table.to_pylist()[::-1], [])
+            tables.write_shard(str(folder), shards[0], ROWS, table.to_pylist()[::-1], [])
             writer.finish()
         written.append({file.name: file.read_bytes() for file in folder.iterdir()})
     assert written[0] == written[1]
