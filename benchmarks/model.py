@@ -72,7 +72,7 @@ def group(images: int = 5000, size: int = 224, known: int = 0, predicted: int = 
             torch.nn.functional.normalize(torch.randn(known, 2, block.shape[2]), dim=2)
             for block in predictor.intra_cues(*_generated(0, 1, size)).sivs
         ]
-        own = predictor.gather_cues(_generated(start, predictor.batch_size, size) for start in tqdm(starts))
+        own = predictor.gather_cues(lambda: (_generated(start, predictor.batch_size, size) for start in tqdm(starts)))
         cues = Cues.merge([own, Cues(tuple(drawn))])
         print(
             f"cues of {len(cues)} images after {time.perf_counter() - begun:.0f} s, peak {_peak():.0f} MB", flush=True

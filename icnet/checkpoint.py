@@ -20,9 +20,14 @@ RENAMED_FIELDS = {"summed": "cfm_sum"}
 
 
 def save(model: ICNet, file: str | Path, **metadata: Any) -> None:
-    """Write weights, config and `metadata` (values that JSON can hold) to a safetensors file, completely or not."""
+    """Write weights, config and `metadata` (values that JSON can hold) to a safetensors file, completely or not.
+
+    Weights of a frozen backbone are stored in half precision where that loses nothing.
+    """
     file = Path(file)
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    if model.backbone.frozen:
+        state |= {key: _halve(tensor) for key, tensor in state.items() if key.startswith("backbone.")}
     described = {"config": asdict(model.config), **metadata}
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     save_file(state, temporary, metadata={key: json.dumps(value) for key, value in described.items()})
@@ -94,3 +99,8 @@ def _read_config(fields: dict[str, Any]) -> Config:
     if known.get("cfm_sum") == "normalised":
         known["cfm_sum"] = "normalized"
     return Config(**known)
+
+
+def _halve(tensor: Tensor) -> Tensor:
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+PATCH_SIZE = 14
+"""px of a patch of the vision transformer."""
+NUM_BLOCKS = 12
+"""Blocks of the vision transformer."""
 MIN_SIZE = 32
 """px; a smaller input leaves the sixth stage without a cell."""
 
@@ -14,10 +18,18 @@ class Config:
     Raises ValueError where a value is out of range or two options exclude each other.
     """
 
+    backbone: Literal["vgg16", "dinov2_vits14"] = "vgg16"
+    """The pretrained network below the co-saliency blocks: the paper's VGG-16, or a frozen DINOv2 ViT-S/14."""
     size: int = 224
-    """Side of the input, px. Weights belong to one size: an RSCF has as many channels as its map has cells."""
+    """Side of the input, px; with dinov2_vits14 a multiple of 14. Weights belong to one size: an RSCF has as many
+    channels as its map has cells."""
     width: float = 1.0
     """Factor of the channels of every layer; pretrained weights need 1."""
+    depths: tuple[int, int, int] = (8, 10, 12)
+    """dinov2_vits14: the transformer blocks whose tokens the co-saliency blocks get, numbered from 1."""
+    looks: int = 1
+    """How often the group is compared, 1 to 3. From the second look on, SIVs are pooled from the coarsest map of the
+    look before, no longer from the SISMs."""
     features: Literal["scf", "nf"] = "scf"
     """Table 2: self-correlation features, or l2-normalized features."""
     fusion: Literal["cfm", "mean"] = "cfm"
@@ -39,12 +51,29 @@ class Config:
     orthogonal and local, which tells colors and textures apart without training."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "depths", tuple(self.depths))  # JSON and YAML have lists
+        if self.backbone == "dinov2_vits14":
+            self._check_transformer()
+        elif self.depths != (8, 10, 12):
+            raise ValueError(f"depths needs backbone dinov2_vits14, got {self.backbone}")
+        if self.looks not in (1, 2, 3):
+            raise ValueError(f"looks must be 1, 2 or 3, got {self.looks}")
         if self.size < MIN_SIZE:
             raise ValueError(f"size must be at least {MIN_SIZE} px, got {self.size}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width must be in (0, 4], got {self.width}")
         if self.rearranged and (self.features, self.fusion) != ("scf", "cfm"):
             raise ValueError("rearranged needs features scf and fusion cfm: without them there is nothing to sort")
+
+    def _check_transformer(self) -> None:
+        if self.size % PATCH_SIZE:
+            raise ValueError(f"size must be a multiple of {PATCH_SIZE} px with {self.backbone}, got {self.size}")
+        rising = len(self.depths) == 3 and list(self.depths) == sorted(set(self.depths))
+        if not rising or not 1 <= self.depths[0] <= self.depths[-1] <= NUM_BLOCKS:
+            found = ", ".join(map(str, self.depths))
+            raise ValueError(f"depths must be three rising numbers from 1 to {NUM_BLOCKS}, got {found}")
+        if self.init == "delta":
+            raise ValueError(f"init delta needs backbone vgg16, got {self.backbone}")
 
     @classmethod
     def row(cls, number: int, **others: Any) -> "Config":

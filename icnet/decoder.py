@@ -13,20 +13,23 @@ from icnet.layers import ConvNorm, resize
 
 
 class Refine(nn.Module):
-    """One stage of the decoder: features at the next finer level, and a co-saliency map of them."""
+    """One stage of the decoder: features at the next finer level, and a co-saliency map of them.
 
-    def __init__(self, low: int, channels: int) -> None:
+    `low`: channels of that level; `previous`: of the features so far; `widened`: between the two convolutions.
+    """
+
+    def __init__(self, low: int, previous: int, widened: int, channels: int) -> None:
         super().__init__()
         self.compress = nn.Conv2d(low, channels, 1)
-        self.widen = ConvNorm(3 * channels, 3 * channels)
-        self.narrow = ConvNorm(3 * channels, channels)
+        self.widen = ConvNorm(2 * channels + previous, widened)
+        self.narrow = ConvNorm(widened, channels)
         self.head = nn.Conv2d(channels, 1, 1)
 
     def forward(
         self,
         low: Float[Tensor, "n d h w"],
         gates: tuple[Float[Tensor, "n 1 _ _"], Float[Tensor, "n 1 _ _"]],
-        previous: Float[Tensor, "n d _ _"],
+        previous: Float[Tensor, "n _d _ _"],
     ) -> Float[Tensor, "n d h w"]:
         """Refine `previous` with compressed features `low`. `gates`: the coarsest map and the SISM, any size."""
         size = low.shape[2:]
@@ -39,17 +42,22 @@ class Refine(nn.Module):
 class Decoder(nn.Module):
     """From the fused features to co-saliency maps at four levels, coarse to fine.
 
-    `low`: channels of the backbone's low levels, coarse to fine; `channels`: channels inside the decoder.
+    `low`: channels of the backbone's three low levels, coarse to fine; `channels`: of the features at the coarsest map
+    and at these levels; `widened`: between the two convolutions of each stage.
     """
 
-    def __init__(self, low: Sequence[int], channels: int) -> None:
+    def __init__(self, low: Sequence[int], channels: Sequence[int], widened: Sequence[int]) -> None:
         super().__init__()
-        self.head = nn.Conv2d(channels, 1, 1)
-        self.stages = nn.ModuleList(Refine(level, channels) for level in low)
+        self.head = nn.Conv2d(channels[0], 1, 1)
+        self.stages = nn.ModuleList(map(Refine, low, channels, widened, channels[1:]))
 
     def compress(self, low: Sequence[Tensor]) -> list[Tensor]:
         """The low levels with the decoder's number of channels."""
         return [stage.get_submodule("compress")(level) for stage, level in zip(self.stages, low, strict=True)]
+
+    def predict_coarsest(self, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
+        """The coarsest map, which needs no low levels."""
+        return _predict_map(self.head, features)
 
     def forward(
         self,
@@ -62,7 +70,7 @@ class Decoder(nn.Module):
 
         `low`: compressed levels, coarse to fine.
         """
-        coarsest = _predict_map(self.head, features)
+        coarsest = self.predict_coarsest(features)
         maps = [coarsest]
         last = len(self.stages) - 1
         for number, (stage, level) in enumerate(zip(self.stages, low, strict=True)):

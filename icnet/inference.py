@@ -4,7 +4,7 @@ Legend: n images, m SIVs of their group, s px a side.
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -20,12 +20,24 @@ from icnet.model import ICNet, Members, Prediction
 class Predictor:
     """Predicts groups with a network in evaluation mode; at most `batch_size` images go through it at once.
 
-    A group that fits in memory takes one call of `predict`. Larger groups take two passes over batches of their images,
-    with the same result: `gather_cues` over all batches, then `predict` of each batch with these cues.
+    A group that fits in memory takes one call of `predict`. Larger groups take several passes over batches of their
+    images, with the same result. There is one pass a look (`Config.looks`, usually 1) to find the group's cues:
+
+        cues = None
+        for _ in range(predictor.looks):
+            cues = Cues.merge([predictor.intra_cues(images, sisms, cues) for images, sisms in batches])
+        maps = [predictor.predict(images, sisms, cues).maps for images, sisms in batches]
+
+    `gather_cues` is this loop.
     """
 
     def __init__(self, model: ICNet, batch_size: int = 4) -> None:
         self.model, self.batch_size = model, batch_size
+
+    @property
+    def looks(self) -> int:
+        """How many passes over a large group it takes to find its cues."""
+        return self.model.config.looks
 
     def predict(
         self,
@@ -34,7 +46,7 @@ class Predictor:
         cues: Cues | None = None,
         every_map: bool = False,
     ) -> Prediction:
-        """Predict a whole group, or some images of the group that `cues` belong to."""
+        """Predict a whole group, or some images of the group whose last look has these `cues`."""
         return self.predict_groups(images, sisms, [len(images)], None if cues is None else [cues], every_map)[0]
 
     def predict_groups(
@@ -47,28 +59,44 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict several groups together: the first sizes[0] images are the first group, and so on.
 
-        `cues`: those of each group, needed where the images are only a part of it.
+        `cues`: those of each group's last look, needed where the images are only a part of the group.
         """
         batches = [self.model.encode(batch) for batch in self._split(images)]
         masks = self._split(sisms)
         if cues is None:
-            own = Cues.merge([self.model.pool_cues(*pair) for pair in zip(batches, masks, strict=True)])
-            cues = own.split(sizes)
-        decoded, start = [], 0
-        for features, maps in zip(batches, masks, strict=True):
-            groups = _find_members(sizes, cues, start, start + len(maps))
-            decoded += self.model.decode(features, maps, groups, every_map)
-            start += len(maps)
-        return _join_by_group(decoded, sizes)
+            own = [self.model.pool_cues(*pair) for pair in zip(batches, masks, strict=True)]
+            cues = Cues.merge(own).split(sizes)
+            for _ in range(self.looks - 1):
+                again = [
+                    self.model.pool_again(*pair) for pair in zip(batches, _assign(masks, sizes, cues), strict=True)
+                ]
+                cues = Cues.merge(again).split(sizes)
+        members = _assign(masks, sizes, cues)
+        decoded = [self.model.decode(*each, every_map) for each in zip(batches, masks, members, strict=True)]
+        return _join_by_group([one for predictions in decoded for one in predictions], sizes)
 
-    def intra_cues(self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"]) -> Cues:
-        """The SIVs of these images; `Cues.merge` joins those of all images of a group to the group's cues."""
-        pairs = zip(self._split(images), self._split(sisms), strict=True)
-        return Cues.merge([self.model.pool_cues(self.model.encode(batch, low=False), maps) for batch, maps in pairs])
+    def intra_cues(
+        self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"], cues: Cues | None = None
+    ) -> Cues:
+        """The SIVs of these images for the first look or, with the `cues` of their whole group, for the next look.
 
-    def gather_cues(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Cues:
-        """The cues of a group from batches of its images, (images, sisms) each."""
-        return Cues.merge([self.intra_cues(images, sisms) for images, sisms in batches])
+        `Cues.merge` joins the SIVs of all images of a group to the group's cues.
+        """
+        found = []
+        for batch, maps in zip(self._split(images), self._split(sisms), strict=True):
+            features = self.model.encode(batch, low=False)
+            if cues is None:
+                found.append(self.model.pool_cues(features, maps))
+            else:
+                found.append(self.model.pool_again(features, [(len(batch), cues)]))
+        return Cues.merge(found)
+
+    def gather_cues(self, read: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> Cues:
+        """The cues of a group's last look. `read` gives batches of its images, (images, sisms), once a look."""
+        cues = Cues.merge([self.intra_cues(images, sisms) for images, sisms in read()])
+        for _ in range(self.looks - 1):
+            cues = Cues.merge([self.intra_cues(images, sisms, cues) for images, sisms in read()])
+        return cues
 
     def _split(self, images: Tensor) -> tuple[Tensor, ...]:
         return torch.tensor_split(images, -(-len(images) // self.batch_size))
@@ -83,6 +111,7 @@ def optimize(model: ICNet, dtype: torch.dtype = torch.float32) -> ICNet:
     for module in list(fast.modules()):
         if isinstance(module, ConvNorm):
             module.fold()
+    fast.backbone.pretrained.to(dtype)
     for module in fast.modules():
         if isinstance(module, nn.Conv2d):
             module.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,11 +125,15 @@ def compile_parts(model: ICNet, **options: Any) -> None:
     model.compiled = True
 
 
-def _find_members(sizes: Sequence[int], cues: Sequence[Cues], start: int, stop: int) -> Members:
-    """The groups that images `start` to `stop` belong to, and how many of these images belong to each."""
-    ends = list(accumulate(sizes))
-    counts = [min(stop, end) - max(start, end - size) for size, end in zip(sizes, ends, strict=True)]
-    return [(count, of_group) for count, of_group in zip(counts, cues, strict=True) if count > 0]
+def _assign(batches: Sequence[Tensor], sizes: Sequence[int], cues: Sequence[Cues]) -> list[Members]:
+    """For consecutive batches of images: the groups of each batch, and how many of its images belong to each."""
+    ends, found, start = list(accumulate(sizes)), [], 0
+    for batch in batches:
+        stop = start + len(batch)
+        counts = [min(stop, end) - max(start, end - size) for size, end in zip(sizes, ends, strict=True)]
+        found.append([(count, of_group) for count, of_group in zip(counts, cues, strict=True) if count > 0])
+        start = stop
+    return found
 
 
 def join_predictions(predictions: Sequence[Prediction]) -> Prediction:

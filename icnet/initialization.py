@@ -30,6 +30,13 @@ def initialize_weights(model: nn.Module, pretrained: nn.Module, init: str) -> No
             nn.init.normal_(module.weight, std=SPREADS[init])
 
 
+def fill_identity(compress: nn.Module) -> None:
+    """Fill 1x1 convolutions so that they change nothing, until whitening does."""
+    for module in compress.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.dirac_(module.weight)
+
+
 @torch.no_grad()
 def fill_local_orthogonal(weight: Float[Tensor, "o i 3 3"]) -> None:
     """Fill a convolution so that it rotates each cell's vector and adds a little of its neighbors.

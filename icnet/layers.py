@@ -27,8 +27,8 @@ def disable_autocast(tensor: Tensor) -> torch.autocast:
 class ConvNorm(nn.Sequential):
     """A 3x3 convolution and its batch norm."""
 
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__(nn.Conv2d(channels, out, 3, padding=1), nn.BatchNorm2d(out))
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__(nn.Conv2d(channels, out, 3, stride, padding=1), nn.BatchNorm2d(out))
 
     def fold(self) -> None:
         """Merge the batch norm's running statistics into the convolution, for inference."""

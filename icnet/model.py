@@ -1,6 +1,6 @@
 """ICNet: Figure 2 from top to bottom, for one group or several in a batch.
 
-Legend: n images, m SIVs of their group, c channels, h x w cells, s px a side, l looks.
+Legend: n images, m SIVs of their group, c channels, h x w cells, s px a side.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,11 @@ from icnet.config import Config
 from icnet.correlation import Cues
 from icnet.cosaliency import CosaliencyBlock
 from icnet.decoder import Decoder
-from icnet.initialization import initialize_weights
-from icnet.layers import Residual, disable_autocast, resize, scale_channels
+from icnet.initialization import fill_identity, initialize_weights
+from icnet.layers import Residual, disable_autocast, resize
 
 STAGES = (4, 5, 6)
 """The stages that have a co-saliency block: the three depths of the backbone."""
-ENHANCED_CHANNELS = 128
-"""Channels of the co-saliency features."""
-DECODER_CHANNELS = 32
-"""Channels in the decoder."""
-
 Members = list[tuple[int, Cues]]
 """For each group in a batch, in order: how many of the images belong to it, and the cues of the whole group."""
 
@@ -49,7 +44,7 @@ class Features:
     high: list[Tensor]
     """l2-normalized features of stages 4, 5, 6, [n, c, h, w]."""
     low: list[Tensor]
-    """Compressed features for the decoder, coarse to fine; empty where only SIVs are wanted."""
+    """Compressed features for the decoder, coarse to fine; empty where only cues are wanted."""
 
 
 class ICNet(nn.Module):
@@ -58,27 +53,41 @@ class ICNet(nn.Module):
     def __init__(self, config: Config = Config()) -> None:  # noqa: B008 (frozen)
         super().__init__()
         self.config, self.compiled = config, False
-        out, decoded = (scale_channels(c, config.width) for c in (ENHANCED_CHANNELS, DECODER_CHANNELS))
         self.backbone: Backbone = make_backbone(config)
+        out = self.backbone.enhanced_channels
         channels = dict(zip(map(str, STAGES), self.backbone.channels, strict=True))
         compressed = self.backbone.compressed
         self.compress = nn.ModuleDict({key: nn.Conv2d(channels[key], to, 1) for key, to in compressed.items()})
         self.blocks = nn.ModuleDict()
         for (key, given), side in zip(channels.items(), self.backbone.sides, strict=True):
             self.blocks[key] = CosaliencyBlock(compressed.get(key, given), side, out, config)
+        decoded = self.backbone.decoder_channels
         self.fuse56 = Residual(out)
-        self.fuse45 = nn.Sequential(Residual(out), nn.Conv2d(out, decoded, 1))
-        self.decoder = Decoder(self.backbone.low_channels, decoded)
+        self.fuse45 = nn.Sequential(Residual(out), nn.Conv2d(out, decoded[0], 1))
+        self.decoder = Decoder(self.backbone.low_channels, decoded, self.backbone.widened_channels)
         initialize_weights(self, self.backbone.pretrained, config.init)
+        if self.backbone.frozen:
+            fill_identity(self.compress.requires_grad_(False))
 
     def forward(
-        self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"], cues: Cues | None = None
+        self,
+        images: Float[Tensor, "n 3 s s"],
+        sisms: Float[Tensor, "n 1 s s"],
+        cues: Cues | None = None,
+        stored: Sequence[Tensor] | None = None,
+        pooled: Float[Tensor, "n 1 s s"] | None = None,
     ) -> Float[Tensor, "n k s s"]:
         """Co-saliency maps in [0, 1] of a whole group, or of some images of the group that `cues` belong to.
 
-        One map an image in evaluation mode, four in training mode, coarse to fine.
+        In evaluation mode one map an image, after all looks. In training mode the four maps of a single look, coarse
+        to fine; its SIVs are pooled from `pooled` where it is given (masks, or `find_coarse_maps` for the training of
+        later looks) and otherwise from the SISMs. `stored`: what `compute_stored` gave for these images, to save time.
         """
-        return self.predict(images, sisms, cues, every_map=self.training).maps
+        features = self.encode(images) if stored is None else self.restore(stored, images)
+        if not self.training:
+            return self.predict_features(features, sisms, cues).maps
+        own = self.pool_cues(features, sisms) if pooled is None else self.pool_from_maps(features, pooled, 1 - pooled)
+        return self.decode(features, sisms, [(len(images), own)], every_map=True)[0].maps
 
     def predict(
         self,
@@ -87,15 +96,30 @@ class ICNet(nn.Module):
         cues: Cues | None = None,
         every_map: bool = False,
     ) -> Prediction:
-        """As `forward`, with CSA maps and weights; one map an image, or with `every_map` all four."""
-        features = self.encode(images)
-        own = self.pool_cues(features, sisms) if cues is None else cues
-        return self.decode(features, sisms, [(len(images), own)], every_map)[0]
+        """Co-saliency maps after all looks, with CSA maps and weights; with `every_map` all four maps an image.
+
+        `cues`: those of the last look, for some images of a large group (`icnet.inference` gathers them).
+        """
+        return self.predict_features(self.encode(images), sisms, cues, every_map)
+
+    def predict_features(
+        self,
+        features: Features,
+        sisms: Float[Tensor, "n 1 s s"],
+        cues: Cues | None = None,
+        every_map: bool = False,
+    ) -> Prediction:
+        """As `predict`, of features that are known."""
+        if cues is None:
+            cues = self.pool_cues(features, sisms)
+            for _ in range(self.config.looks - 1):
+                cues = self.pool_again(features, [(len(sisms), cues)])
+        return self.decode(features, sisms, [(len(sisms), cues)], every_map)[0]
 
     def encode(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Features:
         """Features of images; `low`: whether the decoder will need them."""
         dtype = self.decoder.head.weight.dtype
-        levels = self.backbone(self._open_batch(images.to(dtype, memory_format=torch.channels_last)))
+        levels = self.backbone(self._open_batch(images.to(dtype, memory_format=torch.channels_last)), low)
         units = []
         for stage, features in zip(STAGES, levels.high, strict=True):
             found = features[: len(images)]
@@ -105,15 +129,49 @@ class ICNet(nn.Module):
                 units.append(correlation.l2_normalize(found.to(torch.promote_types(dtype, torch.float32)), dim=1))
         return Features(units, self.decoder.compress([part[: len(images)] for part in levels.low]) if low else [])
 
-    def pool_cues(self, features: Features, maps: Float[Tensor, "n 1 s s"]) -> Cues:
-        """SIVs of the foreground and the background, pooled from SISMs or other saliency `maps` (equation 1)."""
-        foreground, background = (maps, 1 - maps) if self.config.sisms else (torch.ones_like(maps),) * 2
+    def compute_stored(self, images: Float[Tensor, "n 3 s s"]) -> list[Float[Tensor, "n c h w"]]:
+        """The frozen part of the features, in half precision: it can be stored instead of being computed again.
+
+        Raises ValueError where the backbone is not frozen.
+        """
+        if not self.backbone.frozen:
+            raise ValueError(f"features of {self.config.backbone} cannot be stored: training changes them")
+        return [part.half() for part in self.encode(images, low=False).high]
+
+    def restore(self, stored: Sequence[Tensor], images: Float[Tensor, "n 3 s s"]) -> Features:
+        """Features of images from what `compute_stored` gave for them."""
+        weight = self.decoder.head.weight
+        high = [part.to(weight.device, torch.promote_types(weight.dtype, torch.float32)) for part in stored]
+        low = self.backbone.build_low(images.to(weight.dtype, memory_format=torch.channels_last))
+        return Features(high, self.decoder.compress(low))
+
+    def pool_cues(self, features: Features, sisms: Float[Tensor, "n 1 s s"]) -> Cues:
+        """The cues of the first look: SIVs pooled from the SISMs, or for Table 2 from maps of ones."""
+        if self.config.sisms:
+            return self.pool_from_maps(features, sisms, 1 - sisms)
+        ones = torch.ones_like(sisms)
+        return self.pool_from_maps(features, ones, ones)
+
+    def pool_again(self, features: Features, groups: Members) -> Cues:
+        """The cues of the next look, from those of the look before: SIVs pooled from its coarsest maps."""
+        maps = self.find_coarse_maps(features, groups)
+        return self.pool_from_maps(features, maps, 1 - maps)
+
+    def pool_from_maps(
+        self, features: Features, foreground: Float[Tensor, "n 1 _ _"], background: Float[Tensor, "n 1 _ _"]
+    ) -> Cues:
+        """SIVs of the foreground and the background, pooled from maps in [0, 1] (equation 1)."""
         blocks = []
-        with disable_autocast(maps):
+        with disable_autocast(foreground):
             for part in features.high:
                 masks = [resize(side.to(part.dtype), part.shape[2:]) for side in (foreground, background)]
                 blocks.append(torch.stack([correlation.nmap(part, side) for side in masks], dim=1))
         return Cues(tuple(blocks))
+
+    def find_coarse_maps(self, features: Features, groups: Members) -> Float[Tensor, "n 1 h w"]:
+        """The coarsest co-saliency maps, in [0, 1]: cheap, as they need nothing of the decoder's finer stages."""
+        _, fused, _ = self.enhance(features, groups)
+        return self.decoder.predict_coarsest(fused)
 
     def enhance(self, features: Features, groups: Members) -> tuple[dict[int, Tensor], Tensor, list[Tensor]]:
         """CSA maps by stage, the fused co-saliency features, and for each group the weights of its SIVs."""

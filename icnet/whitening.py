@@ -28,7 +28,7 @@ def whiten_compression(model: ICNet, images: Float[Tensor, "n 3 s s"], power: fl
     training = model.training
     model.eval()  # batch norms in the backbone must not learn from these images
     for batch in torch.split(images, BATCH_SIZE):
-        features = dict(zip(STAGES, model.backbone(batch).high, strict=True))
+        features = dict(zip(STAGES, model.backbone(batch, low=False).high, strict=True))
         for stage, seen in cells.items():
             seen.append(features[int(stage)].permute(0, 2, 3, 1).flatten(0, 2))
     model.train(training)

@@ -3,6 +3,7 @@
 Legend: n images, c channels, h x w cells, s px.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -20,51 +21,51 @@ class Levels(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """The interface of a backbone. Its attributes describe the maps in `Levels`.
-
-    The work is in two parts, so that a frozen backbone has to see an image only once: `encode` depends on pretrained
-    weights and on the image alone, `build_levels` adds layers that are always trained.
-    """
+    """The interface of a backbone. Its attributes describe the maps in `Levels` and the layers that follow."""
 
     channels: tuple[int, int, int]
     """Channels of `Levels.high`."""
-    compressed: dict[str, int]
-    """Channels after the 1x1 compression in front of the blocks, by stage; a stage that is absent has none."""
     sides: tuple[int, int, int]
     """Cells along a side of `Levels.high`."""
+    compressed: Mapping[str, int]
+    """Channels after the 1x1 compression in front of the blocks, by stage; a stage that is absent has none."""
     low_channels: tuple[int, int, int]
     """Channels of `Levels.low`."""
+    enhanced_channels: int
+    """Channels of the co-saliency features."""
+    decoder_channels: tuple[int, int, int, int]
+    """Channels in the decoder at the coarsest map and at each low level."""
+    widened_channels: tuple[int, int, int]
+    """Channels between the two convolutions of each stage of the decoder."""
+    frozen = False
+    """Whether `Levels.high` never changes in training: it can be stored then, and `build_low` gives the rest."""
 
     @property
     def pretrained(self) -> nn.Module:
         """The part that pretrained weights fill; all other layers are new."""
         raise NotImplementedError
 
-    def encode(self, images: Float[Tensor, "n 3 s s"]) -> list[Tensor]:
-        """What the pretrained part computes."""
+    def forward(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Levels:
+        """The levels of `images`; without `low`, a backbone may leave the low levels out."""
         raise NotImplementedError
 
-    def build_levels(self, encoded: list[Tensor], images: Float[Tensor, "n 3 s s"]) -> Levels:
-        """The levels of images that `encode` has seen."""
+    def build_low(self, images: Float[Tensor, "n 3 s s"]) -> list[Tensor]:
+        """`Levels.low` alone, of a frozen backbone."""
         raise NotImplementedError
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts that can be frozen, by name."""
         raise NotImplementedError
 
-    def fill_pretrained(self, state: dict[str, Tensor]) -> None:
+    def fill_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Copy pretrained weights from a published state dict. Raises ValueError where they do not fit."""
         raise NotImplementedError
 
-    def forward(self, images: Float[Tensor, "n 3 s s"]) -> Levels:
-        """The levels of `images`."""
-        return self.build_levels(self.encode(images), images)
 
-
-def copy_weights(module: nn.Module, state: dict[str, Tensor], expected: str) -> None:
+def copy_weights(module: nn.Module, state: Mapping[str, Tensor], expected: str) -> None:
     """Copy `state` into a module, which keeps its dtype; entries that the module does not have are ignored.
 
-    Raises ValueError where an entry is missing or of another shape; `expected` names what was looked for.
+    Raises ValueError where an entry is missing, of another shape or not finite; `expected` describes a right `state`.
     """
     wanted = module.state_dict()
     for key, tensor in wanted.items():

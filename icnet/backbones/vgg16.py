@@ -1,5 +1,7 @@
 """VGG-16 without its classifier, and the convolutional sixth stage that replaces it (section 3.5)."""
 
+from collections.abc import Mapping
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,6 +17,12 @@ TOP_CHANNELS = 128
 
 COMPRESSED_CHANNELS = 256
 """Channels that stages 4 and 5 are compressed to."""
+
+ENHANCED_CHANNELS = 128
+"""Channels of the co-saliency features."""
+
+DECODER_CHANNELS = 32
+"""Channels in the decoder."""
 
 
 class VGG16(Backbone):
@@ -48,24 +56,23 @@ class VGG16(Backbone):
         self.compressed = dict.fromkeys(("4", "5"), scale_channels(COMPRESSED_CHANNELS, config.width))
         self.sides = (config.size // 8, config.size // 16, config.size // 32)
         self.low_channels = (third, second, first)
+        self.enhanced_channels = scale_channels(ENHANCED_CHANNELS, config.width)
+        decoded = scale_channels(DECODER_CHANNELS, config.width)
+        self.decoder_channels, self.widened_channels = (decoded,) * 4, (3 * decoded,) * 3
 
     @property
     def pretrained(self) -> nn.Module:
         """VGG-16's own layers: stages 1 to 5."""
         return self.vgg
 
-    def encode(self, images: Float[Tensor, "n 3 s s"]) -> list[Tensor]:
-        """Maps of stages 1 to 5, [n, c, s / 2^k, s / 2^k] with k = 0 to 4."""
+    def forward(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Levels:
+        """Stages 4, 5, 6 and stages 3, 2, 1; stage k is [n, c, s / 2^(k-1), s / 2^(k-1)]."""
         stages, features = [], images
         for number, layer in enumerate(self.vgg, start=1):
             features = layer(features)
             if number in self.ends:
                 stages.append(features)
-        return stages
-
-    def build_levels(self, encoded: list[Tensor], images: Float[Tensor, "n 3 s s"]) -> Levels:
-        """Stages 4, 5, 6 and stages 3, 2, 1."""
-        *below, fourth, fifth = encoded
+        *below, fourth, fifth = stages
         return Levels([fourth, fifth, self.top(fifth)], below[::-1])
 
     def parts(self) -> dict[str, nn.Module]:
@@ -74,6 +81,6 @@ class VGG16(Backbone):
         found: dict[str, nn.Module] = {f"conv{k}": self.vgg[start:end] for k, (start, end) in enumerate(stages, 1)}
         return found | {"top": self.top}
 
-    def fill_pretrained(self, state: dict[str, Tensor]) -> None:
+    def fill_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Copy weights with torchvision's keys. Raises ValueError where they do not fit."""
         copy_weights(nn.ModuleDict({"features": self.vgg}), state, "the state dict of torchvision's VGG-16")

@@ -92,7 +92,7 @@ class PanelSource:
 def _csa(predictor: Predictor, members: list[Member]) -> list[np.ndarray]:
     """The CSA maps of the first members, uint8; empty where the network has no CFM."""
     parts = [members[start : start + CHUNK_SIZE] for start in range(0, len(members), CHUNK_SIZE)]
-    cues = predictor.gather_cues(_inputs(predictor, part) for part in parts)
+    cues = predictor.gather_cues(lambda: (_inputs(predictor, part) for part in parts))
     csa = predictor.predict(*_inputs(predictor, members[:MAX_IMAGES]), cues).csa
     return [images.quantize(map_.float()) for map_ in csa[CSA_STAGE][:, 0]] if csa else []
 

@@ -65,7 +65,7 @@ def predict_group(training: Training, batch: Batch) -> Prediction:
         if len(batch) <= MAX_IMAGES:
             return predictor.predict(batch.images, batch.sisms)
         pairs = list(zip(batch.images.split(MAX_IMAGES), batch.sisms.split(MAX_IMAGES), strict=True))
-        cues = predictor.gather_cues(pairs)
+        cues = predictor.gather_cues(lambda: pairs)
         return join_predictions([predictor.predict(*pair, cues) for pair in pairs])
 
 

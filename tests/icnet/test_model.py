@@ -2,16 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from icnet.config import Config
+from icnet.correlation import Cues
 from icnet.inference import Predictor, optimize
 from icnet.loss import iou_loss
 from icnet.model import ICNet
-
-SMALL = Config(size=64, width=0.125, init="he")
+from tests.icnet.networks import BOTH, SIZE
 
 
 @pytest.fixture(autouse=True)
@@ -19,31 +20,36 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(params=BOTH)
+def small(request):
+    return Config(**BOTH[request.param])
+
+
 @pytest.fixture
-def model():
-    network = ICNet(SMALL).double().eval()
+def model(small):
+    network = ICNet(small).double().eval()
     for norm in (part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)):
         norm.running_mean.normal_(std=0.1)
         norm.running_var.uniform_(0.5, 1.5)
     return network.requires_grad_(False)
 
 
-def group(n=5, size=64, dtype=torch.float64):
+def group(n=5, size=SIZE, dtype=torch.float64):
     return torch.randn(n, 3, size, size, dtype=dtype), torch.rand(n, 1, size, size, dtype=dtype)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_a_group_of_any_size_gets_one_map_an_image_in_evaluation(model, n):
     maps = model(*group(n))
-    assert maps.shape == (n, 1, 64, 64)
+    assert maps.shape == (n, 1, SIZE, SIZE)
     assert ((maps >= 0) & (maps <= 1)).all()
 
 
-def test_training_gives_four_maps_coarse_to_fine():
+def test_training_gives_four_maps_coarse_to_fine(small):
     images, sisms = group(3, dtype=torch.float32)
-    maps = ICNet(SMALL).train()(images, sisms)
+    maps = ICNet(small).train()(images, sisms)
     roughness = maps.diff(dim=3).diff(dim=3).abs().mean(dim=(0, 2, 3)) / maps.std(dim=(0, 2, 3))
-    assert maps.shape == (3, 4, 64, 64)
+    assert maps.shape == (3, 4, SIZE, SIZE)
     assert roughness[0] < roughness[3]
 
 
@@ -62,7 +68,7 @@ def test_other_members_of_the_group_change_an_images_map(model):
 def test_two_passes_equal_one_for_any_split_of_the_group(model, split):
     images, sisms = group(7)
     batches = list(zip(images.split(split), sisms.split(split), strict=True))
-    cues = Predictor(model, batch_size=3).gather_cues(batches)
+    cues = Predictor(model, batch_size=3).gather_cues(lambda: batches)
     found = torch.cat([model(*batch, cues=cues) for batch in batches])
     torch.testing.assert_close(found, model(images, sisms), rtol=0, atol=1e-10)
 
@@ -78,33 +84,79 @@ def test_a_group_gets_the_same_maps_however_many_images_go_through_the_network_a
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_sisms_without_content_give_finite_maps_and_gradients(value):
+def test_sisms_without_content_give_finite_maps_and_gradients(small, value):
     images, sisms = group(3, dtype=torch.float32)
-    network = ICNet(SMALL)
+    network = ICNet(small)
     sisms = torch.full_like(sisms, value)
     maps = network(images, sisms)
     iou_loss(maps, (sisms > 0).float()).backward()
     assert torch.isfinite(maps).all()
-    assert all(torch.isfinite(part.grad).all() for part in network.parameters())
+    assert all(torch.isfinite(part.grad).all() for part in network.parameters() if part.requires_grad)
     assert torch.isfinite(network.eval()(images[:1], sisms[:1])).all()
 
 
-def test_a_group_with_one_empty_sism_trains_without_nan():
+def test_a_group_with_one_empty_sism_trains_without_nan(small):
     images, sisms = group(4, dtype=torch.float32)
     sisms[1] = 0
-    network = ICNet(SMALL)
+    network = ICNet(small)
     iou_loss(network(images, sisms), (sisms > 0.5).float()).backward()
-    assert all(torch.isfinite(part.grad).all() for part in network.parameters())
+    assert all(torch.isfinite(part.grad).all() for part in network.parameters() if part.requires_grad)
 
 
-def test_every_parameter_gets_a_gradient_alpha_included():
+def test_every_parameter_gets_a_gradient_alpha_included(small):
     images, sisms = group(4, dtype=torch.float32)
-    network = ICNet(SMALL)
+    network = ICNet(small)
     iou_loss(network(images, sisms), (sisms > 0.5).float()).backward()
     alphas = [block.alpha for block in network.blocks.values()]
     assert len(alphas) == 3
     assert all(alpha.grad.abs() > 0 for alpha in alphas)
-    assert all(part.grad is not None for part in network.parameters())
+    assert all(part.grad is not None for part in network.parameters() if part.requires_grad)
+
+
+@pytest.mark.parametrize("looks", [2, 3])
+@pytest.mark.parametrize("split", [[7], [3, 4], [1, 1, 5]])
+def test_later_looks_of_a_group_in_several_passes_equal_those_in_one(small, looks, split):
+    model = ICNet(replace(small, looks=looks)).double().eval().requires_grad_(False)
+    images, sisms = group(7)
+    batches = list(zip(images.split(split), sisms.split(split), strict=True))
+    predictor = Predictor(model, batch_size=3)
+    cues = None
+    for _ in range(predictor.looks):
+        cues = Cues.merge([predictor.intra_cues(*batch, cues) for batch in batches])
+    found = torch.cat([predictor.predict(*batch, cues).maps for batch in batches])
+    torch.testing.assert_close(found, model(images, sisms), rtol=0, atol=1e-10)
+    torch.testing.assert_close(predictor.predict(images, sisms).maps, found, rtol=0, atol=1e-10)
+    gathered = predictor.gather_cues(lambda: batches)
+    torch.testing.assert_close(gathered.sivs[0], cues.sivs[0], rtol=0, atol=1e-10)
+
+
+def test_a_later_look_pools_its_sivs_from_the_coarsest_map(small):
+    images, sisms = group(4)
+    once = ICNet(small).double().eval().requires_grad_(False)
+    twice = ICNet(replace(small, looks=2)).double().eval().requires_grad_(False)
+    twice.load_state_dict(once.state_dict())
+    features = once.encode(images)
+    coarse = once.find_coarse_maps(features, [(4, once.pool_cues(features, sisms))])
+    expected = once(images, sisms, once.pool_from_maps(features, coarse, 1 - coarse))
+    torch.testing.assert_close(twice(images, sisms), expected, rtol=0, atol=1e-12)
+    assert (expected - once(images, sisms)).abs().max() > 1e-6
+
+
+def test_groups_predicted_together_get_their_own_later_looks(small):
+    model = ICNet(replace(small, looks=2)).double().eval().requires_grad_(False)
+    images, sisms = group(5)
+    together = Predictor(model, batch_size=2).predict_groups(images, sisms, [2, 3])
+    alone = [model.predict(*pair) for pair in zip(images.split([2, 3]), sisms.split([2, 3]), strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.maps, other.maps, rtol=0, atol=1e-10)
+
+
+def test_a_training_step_can_pool_its_sivs_from_given_maps(small):
+    images, sisms = group(3, dtype=torch.float32)
+    network = ICNet(small).train()
+    masks = (torch.rand_like(sisms) > 0.5).float()
+    torch.testing.assert_close(network(images, sisms, pooled=sisms), network(images, sisms))
+    assert (network(images, sisms, pooled=masks) - network(images, sisms)).abs().max() > 1e-6
 
 
 def test_weights_say_how_much_each_member_weighs(model):
@@ -118,11 +170,8 @@ def test_weights_say_how_much_each_member_weighs(model):
 def test_a_prediction_holds_the_csa_maps_of_every_stage(model):
     images, sisms = group(5)
     prediction = model.predict(images, sisms)
-    assert {stage: tuple(maps.shape) for stage, maps in prediction.csa.items()} == {
-        4: (5, 1, 8, 8),
-        5: (5, 1, 4, 4),
-        6: (5, 1, 2, 2),
-    }
+    shapes = {stage: tuple(maps.shape) for stage, maps in prediction.csa.items()}
+    assert shapes == {stage: (5, 1, side, side) for stage, side in zip((4, 5, 6), model.backbone.sides, strict=True)}
     torch.testing.assert_close(prediction.maps, model(images, sisms))
 
 
@@ -136,8 +185,8 @@ def test_the_foreground_and_background_branches_swap_with_the_sisms(model):
         torch.testing.assert_close(block, opposite.flip(1))
 
 
-def test_batch_norms_that_the_branches_share_update_twice_a_training_step():
-    network = ICNet(SMALL).train()
+def test_batch_norms_that_the_branches_share_update_twice_a_training_step(small):
+    network = ICNet(small).train()
     network(*group(2, dtype=torch.float32))
     block = network.blocks["5"]
     assert block.branch.first[1].num_batches_tracked == 2
@@ -203,7 +252,7 @@ network = optimize(exact)
 compile_parts(network)
 fast = Predictor(network, batch_size=3)
 for n in (5, 1, 2, 3, 7, 12):
-    images, sisms = torch.randn(n, 3, 64, 64), torch.rand(n, 1, 64, 64)
+    images, sisms = torch.randn(n, 3, 64, 64), torch.rand(n, 1, SIZE, SIZE)
     with torch.inference_mode():
         difference = (fast.predict(images, sisms).maps - exact(images, sisms)).abs().mean().item()
     print(n, difference, torch._dynamo.utils.counters["stats"]["unique_graphs"])

@@ -9,25 +9,24 @@ from icnet import checkpoint
 from icnet.config import Config
 from icnet.inference import Predictor, optimize
 from icnet.model import ICNet
+from tests.icnet.networks import BOTH, SIZE
 
-SMALL = Config(size=64, width=0.125, init="he")
 
-
-@pytest.fixture
-def finest():
+@pytest.fixture(params=BOTH)
+def finest(request):
     torch.manual_seed(0)
-    return ICNet(SMALL).double().eval().requires_grad_(False)
+    return ICNet(Config(**BOTH[request.param])).double().eval().requires_grad_(False)
 
 
 @pytest.fixture
 def mean(finest):
-    network = ICNet(replace(SMALL, output="mean")).double().eval().requires_grad_(False)
+    network = ICNet(replace(finest.config, output="mean")).double().eval().requires_grad_(False)
     network.load_state_dict(finest.state_dict())
     return network
 
 
 def group(n):
-    return torch.randn(n, 3, 64, 64, dtype=torch.float64), torch.rand(n, 1, 64, 64, dtype=torch.float64)
+    return torch.randn(n, 3, SIZE, SIZE, dtype=torch.float64), torch.rand(n, 1, SIZE, SIZE, dtype=torch.float64)
 
 
 def same(found, expected):
@@ -55,7 +54,7 @@ def test_training_and_every_map_are_the_same_for_both(finest, mean):
 def test_the_mean_of_a_large_group_in_two_passes_is_that_of_one_pass(mean):
     images, sisms = group(7)
     batches = list(zip(images.split([3, 4]), sisms.split([3, 4]), strict=True))
-    cues = Predictor(mean).gather_cues(batches)
+    cues = Predictor(mean).gather_cues(lambda: batches)
     same(torch.cat([mean(*batch, cues=cues) for batch in batches]), mean(images, sisms))
 
 

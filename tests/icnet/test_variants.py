@@ -9,28 +9,33 @@ from icnet.config import Config
 from icnet.inference import Predictor
 from icnet.loss import iou_loss
 from icnet.model import ICNet
+from tests.icnet.networks import BOTH, SIZE
 
-SMALL = {"size": 64, "width": 0.125, "init": "he"}
+
+@pytest.fixture(params=BOTH)
+def small(request):
+    return BOTH[request.param]
 
 
 def group(n=4):
     torch.manual_seed(0)
-    return torch.randn(n, 3, 64, 64), torch.rand(n, 1, 64, 64)
+    return torch.randn(n, 3, SIZE, SIZE), torch.rand(n, 1, SIZE, SIZE)
 
 
 @pytest.mark.parametrize("row", range(1, 8))
-def test_every_row_of_table_2_trains_a_step_and_predicts(row):
-    network = ICNet(Config.row(row, **SMALL))
+def test_every_row_of_table_2_trains_a_step_and_predicts(small, row):
+    network = ICNet(Config.row(row, **small))
     images, sisms = group()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    before = [part.detach().clone() for part in network.parameters()]
+    trained = [part for part in network.parameters() if part.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-4)
+    before = [part.detach().clone() for part in trained]
     loss = iou_loss(network(images, sisms), (sisms > 0.5).float())
     loss.backward()
     optimizer.step()
     assert torch.isfinite(loss)
-    assert all(not torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
+    assert all(not torch.equal(*pair) for pair in zip(before, trained, strict=True))
     with torch.inference_mode():
-        assert network.eval()(images, sisms).shape == (4, 1, 64, 64)
+        assert network.eval()(images, sisms).shape == (4, 1, SIZE, SIZE)
 
 
 @pytest.mark.parametrize("row", range(1, 8))
@@ -41,8 +46,8 @@ def test_every_row_of_table_2_has_a_similar_capacity(row):
 
 
 @pytest.mark.parametrize("row", range(1, 8))
-def test_every_row_of_table_2_predicts_a_group_in_two_passes(row):
-    network = ICNet(Config.row(row, **SMALL)).double().eval()
+def test_every_row_of_table_2_predicts_a_group_in_two_passes(small, row):
+    network = ICNet(Config.row(row, **small)).double().eval()
     images, sisms = (part.double() for part in group(5))
     with torch.inference_mode():
         cues = Predictor(network).intra_cues(images, sisms)
@@ -52,8 +57,8 @@ def test_every_row_of_table_2_predicts_a_group_in_two_passes(row):
 
 @pytest.mark.parametrize("row", range(1, 8))
 @pytest.mark.parametrize("sizes", [[5], [1, 4], [2, 1, 2], [1, 1, 1, 1, 1]])
-def test_groups_predicted_together_get_the_maps_they_get_alone(row, sizes):
-    network = ICNet(Config.row(row, **SMALL)).double().eval()
+def test_groups_predicted_together_get_the_maps_they_get_alone(small, row, sizes):
+    network = ICNet(Config.row(row, **small)).double().eval()
     images, sisms = (part.double() for part in group(5))
     with torch.inference_mode():
         together = Predictor(network, batch_size=3).predict_groups(images, sisms, sizes)
@@ -67,17 +72,17 @@ def test_groups_predicted_together_get_the_maps_they_get_alone(row, sizes):
             torch.testing.assert_close(maps, other.csa[stage], rtol=0, atol=1e-10)
 
 
-def test_without_sisms_they_change_nothing():
+def test_without_sisms_they_change_nothing(small):
     images, sisms = group()
     for row in range(1, 8):
-        network = ICNet(Config.row(row, **SMALL)).eval()
+        network = ICNet(Config.row(row, **small)).eval()
         with torch.inference_mode():
             same = torch.equal(network(images, sisms), network(images, torch.rand_like(sisms)))
         assert same == (not network.config.sisms)
 
 
-def test_without_the_cfm_every_member_weighs_the_same_and_there_is_no_csa_map():
-    network = ICNet(Config.row(4, **SMALL)).eval()
+def test_without_the_cfm_every_member_weighs_the_same_and_there_is_no_csa_map(small):
+    network = ICNet(Config.row(4, **small)).eval()
     with torch.inference_mode():
         prediction = network.predict(*group(4))
     assert prediction.csa == {}
@@ -89,8 +94,8 @@ def test_row_7_is_the_network_itself():
 
 
 @pytest.mark.parametrize("choice", [{"alpha": "one"}, {"cfm_sum": "raw"}])
-def test_paper_and_program_are_choices(choice):
-    config = Config(**SMALL, **choice)
+def test_paper_and_program_are_choices(small, choice):
+    config = Config(**small, **choice)
     network = ICNet(config).eval()
     learned = [key for key, _ in network.named_parameters() if key.endswith("alpha")]
     assert len(learned) == (0 if config.alpha == "one" else 3)
@@ -102,6 +107,7 @@ def test_paper_and_program_are_choices(choice):
     ("wrong", "words"),
     [
         ({"size": 16}, "size must be at least 32 px, got 16"),
+        ({"looks": 4}, "looks must be 1, 2 or 3, got 4"),
         ({"width": 0.0}, "width must be in"),
         ({"features": "nf"}, "rearranged needs features scf"),
         ({"fusion": "mean"}, "rearranged needs features scf"),
