@@ -20,13 +20,10 @@ test-slow: .venv/installed
 test-cluster: .venv/installed
 	pytest -m cluster tests/cluster
 
-# The pipeline as a job of a Ray cluster: RAY_API_SERVER_ADDRESS names its dashboard, SHARED the checkout as the cluster's
-# machines see it, ARGS what dvc repro gets. Its output comes here, and its exit code.
-SHARED ?= $(CURDIR)
-HANDED := MLFLOW_TRACKING_URI AWS_ENDPOINT_URL
-submit:
-	ray job submit --address $${RAY_API_SERVER_ADDRESS:-http://127.0.0.1:8265} -- \
-	  bash -c "cd $(SHARED) && $(foreach name,$(HANDED),$(if $($(name)),$(name)=$($(name)))) dvc repro $(ARGS)"
+# The pipeline as a job of a Ray cluster: RAY_API_SERVER_ADDRESS names its dashboard, SHARED the checkout as the machines
+# of the cluster see it, ARGS what `dvc repro` gets. They reach the command through the environment, never through a shell.
+submit: .venv/installed
+	@python -m pipeline.runtime.submit
 
 lint: .venv/installed
 	ruff check .

@@ -24,7 +24,7 @@ from pipeline.index.layouts import Dataset
 from pipeline.index.stage import index_collection
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.stage import find_empty_groups, predict_maps
-from pipeline.runtime import cluster
+from pipeline.runtime import cluster, locks
 from pipeline.sism.config import SismConfig
 from pipeline.sism.stage import make_samples
 
@@ -57,17 +57,18 @@ def predict_folder(root: Path, out: Path, options: Options) -> Summary:
     """Write the maps of the photographs below `root`, a contact sheet per group, scores and rejects to `out`.
 
     An interrupted run continues where it stopped. Raises OutputError, before anything is written, if a file must not be
-    written, and CollectionError if there is no image.
+    written, LockedError if another process writes to `out`, and CollectionError if there is no image.
     """
     photographs, output = find_photographs(root, out), OutputFolder(out)
     output.plan(photographs.list_outputs(), photographs.find_protected())
     work = output.folder / WORK_FOLDER
-    _compute_maps(photographs, work, options)
-    count = _write_maps(work / "maps", output)
-    groups = _write_sheets(work, output)
-    _write_scores(work / "maps", output)
-    rejects = _write_rejects(work, photographs, output)
-    return Summary(count, groups, rejects, find_empty_groups(work / "maps"), output.remove_old_files())
+    with locks.lock_output(work):
+        _compute_maps(photographs, work, options)
+        count = _write_maps(work / "maps", output)
+        groups = _write_sheets(work, output)
+        _write_scores(work / "maps", output)
+        rejects = _write_rejects(work, photographs, output)
+        return Summary(count, groups, rejects, find_empty_groups(work / "maps"), output.remove_old_files())
 
 
 def _compute_maps(photographs: Photographs, work: Path, options: Options) -> None:

@@ -19,7 +19,7 @@ from pipeline.metrics import records
 from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Results, Row
 from pipeline.metrics.score import Key
-from pipeline.runtime import params, report
+from pipeline.runtime import locks, params, report
 
 DIGESTS = ("image_digest", "mask_digest", "void_digest")
 
@@ -135,4 +135,5 @@ def main(
     """Score MAPS and SAMPLES' SISMs against the masks that INDEX lists, into OUT and the run of the MODEL folder."""
     root = Path(tables.load_manifest(index)["root"])
     inputs = Inputs(dataset or index.name, root, index, samples, maps, model)
-    evaluate_dataset(inputs, out, params.load_section("evaluate", EvaluateConfig))
+    with locks.lock_output(out):
+        evaluate_dataset(inputs, out, params.load_section("evaluate", EvaluateConfig))

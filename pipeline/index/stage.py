@@ -15,7 +15,7 @@ from pipeline.index.check import FileCheck, check_entries
 from pipeline.index.config import IndexConfig
 from pipeline.index.layouts import CollectionError, Dataset, find_folders
 from pipeline.index.walk import Entry, Group, count_files, make_reject, walk_groups
-from pipeline.runtime import params, report
+from pipeline.runtime import locks, params, report
 
 REASONS = 5
 """Kinds of reason that the summary counts one by one."""
@@ -148,4 +148,5 @@ def _print_summary(found: Findings, table: pa.Table, out: Path, seconds: float) 
 def main(dataset: str, out: Path) -> None:
     """Write the INDEX table of the collection DATASET, a name under `datasets` in params.yaml, into OUT."""
     section = params.load_section(f"datasets.{dataset}", Dataset)
-    index_collection(Path(section.root), out, section, params.load_section("index", IndexConfig))
+    with locks.lock_output(out):
+        index_collection(Path(section.root), out, section, params.load_section("index", IndexConfig))

@@ -15,7 +15,7 @@ from pipeline.register.config import RegisterConfig
 from pipeline.register.gate import Board, Criterion, Verdict, judge_challenger, load_board
 from pipeline.register.package import publish_model
 from pipeline.register.registry import CHALLENGER, CHAMPION, Registry
-from pipeline.runtime import params, report
+from pipeline.runtime import locks, params, report
 from pipeline.runtime.files import write_json
 from pipeline.tracking import Run
 
@@ -139,11 +139,6 @@ def register_model(
 def main(model: Path, results: Path, out: Path) -> None:
     """Make the model in the folder MODEL a version; RESULTS holds a folder a benchmark, OUT says what became of it."""
     sism = params.load_section("sism", dict[str, Any]).get("method", "gc")
-    register_model(
-        model,
-        results,
-        out,
-        params.load_section("benchmarks", list[str]),
-        sism,
-        params.load_section("register", RegisterConfig),
-    )
+    benchmarks, config = params.load_section("benchmarks", list[str]), params.load_section("register", RegisterConfig)
+    with locks.lock_output(out):
+        register_model(model, results, out, benchmarks, sism, config)

@@ -11,8 +11,25 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 PARAMS_FILE = Path("params.yaml")
 
 
+MAX_INTEGER = 2**31 - 1
+"""Largest number that a field may hold: no count, size or seed is above it."""
+
+MAX_NODES = 100_000
+"""Values in a file, those behind aliases counted each time. A file with more of them is an attack or an accident."""
+
+MAX_SHOWN = 80
+"""Characters of a wrong value that an error message shows."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-05 is a number, as it is for `dvc exp run -S`, which writes it so."""
+    """YAML in which 1e-05 is a number, as `dvc exp run -S` writes it, and a key may stand only once in a section."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.YAMLError(f"line {node.value[number][0].start_mark.line + 1}: `{key}` is there twice")
+        return super().construct_mapping(node, deep)
 
 
 _EXPONENT = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
@@ -30,7 +47,7 @@ class Section(BaseModel):
     params.yaml may still use the old ones: they are accepted with a warning.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     renamed: ClassVar[dict[str, str]] = {}
     renamed_values: ClassVar[dict[str, dict[str, str]]] = {}
@@ -53,6 +70,8 @@ def parse_section(content: Any, section: str, kind: type[S], file: Path = PARAMS
     """`content` as `kind`, old names translated; the error names each wrong field by its place in `file`."""
     if isinstance(content, dict) and isinstance(kind, type) and issubclass(kind, Section):
         content = _translate_values(_translate_names(content, section, kind, file), section, kind, file)
+    if large := _find_large_number(content, section):
+        raise ParamsError(f"{file}: `{large}`: numbers above {MAX_INTEGER} are not accepted")
     try:
         return TypeAdapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
@@ -82,26 +101,54 @@ def _translate_values(content: dict[str, Any], section: str, kind: type[Section]
     return content
 
 
+def _find_large_number(content: Any, path: str) -> str | None:
+    """The dotted path of a whole number whose size is above MAX_INTEGER."""
+    if isinstance(content, int):
+        return path if abs(content) > MAX_INTEGER else None
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return next((found for key, value in items if (found := _find_large_number(value, f"{path}.{key}"))), None)
+
+
 def _warn(sentence: str) -> None:
     print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
 
 def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:
-    """The whole file. Raises ParamsError where it is not there or holds no sections."""
+    """The whole file. Raises ParamsError if it is missing, cannot be read, or holds no sections."""
     if not file.is_file():
-        raise ParamsError(f"there is no {file} in {Path.cwd()}: run from the repository's root")
+        raise ParamsError(f"there is no {file} in {Path.cwd()}: run from the root of the repository")
     try:
-        content = parse_yaml(file.read_text())
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{file} is not valid YAML: {error}") from None
+        content = parse_yaml(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{file} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
+    except (OSError, ValueError) as error:
+        raise ParamsError(f"{file}: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{file}: expected sections, got {type(content).__name__}")
     return content
 
 
 def parse_yaml(text: str) -> Any:
-    """What a YAML text holds."""
-    return yaml.load(text, _Loader)
+    """The content of a YAML text. Raises ParamsError if it is not valid or too large."""
+    try:
+        node = yaml.compose(text, _Loader)
+        if node is not None and _count_nodes(node, {}) > MAX_NODES:
+            raise ParamsError(f"it holds more than {MAX_NODES} values, counting aliases each time")
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError, TypeError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ParamsError(f"it is not valid YAML: {reason}") from None
+
+
+def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Values below a node. An alias is a node with several parents: it is counted for each, but visited once."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in counts:
+        counts[id(node)] = MAX_NODES + 1  # found again while it is visited: an alias of itself
+        children = [child for pair in node.value for child in (pair if isinstance(pair, tuple) else (pair,))]
+        counts[id(node)] = 1 + sum(_count_nodes(child, counts) for child in children)
+    return counts[id(node)]
 
 
 def _find_section(content: dict[str, Any], section: str, file: Path) -> Any:
@@ -123,5 +170,7 @@ def _describe_errors(error: ValidationError, section: str, file: Path) -> list[s
         elif problem["type"] == "missing":
             lines.append(f"{file}: `{field}` is missing")
         else:
-            lines.append(f"{file}: `{field}`: {problem['msg'].lower()}, got {problem['input']!r}")
+            shown = repr(problem["input"])
+            shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]} ..."
+            lines.append(f"{file}: `{field}`: {problem['msg'].lower()}, got {shown}")
     return lines

@@ -10,6 +10,7 @@ from torch import Tensor
 from icnet import images
 from icnet.training import Batch
 from pipeline import tables
+from pipeline.runtime.files import replace_when_done
 from pipeline.train.augment import NO_AUGMENTATION, Augmentation
 from pipeline.train.sampler import BatchSlot
 from pipeline.train.sism_noise import corrupt_sisms
@@ -24,12 +25,10 @@ MAX_EXAMPLES = 64
 def write_memory_map(samples: Path, file: Path) -> pa.Table:
     """The samples that training reads, in one file that all processes of a machine share without copies."""
     if not file.is_file():
-        temporary = file.with_suffix(".part")
         schema = pa.schema([tables.SAMPLES.field(name) for name in COLUMNS])
-        with pa.ipc.new_file(temporary, schema) as writer:
+        with replace_when_done(file) as temporary, pa.ipc.new_file(temporary, schema) as writer:
             for shard in tables.iterate_shards(samples, COLUMNS):
                 writer.write_table(shard)
-        temporary.replace(file)
     return open_memory_map(file)
 
 

@@ -14,7 +14,7 @@ from ray.train import ScalingConfig
 
 from icnet import checkpoint, whitening
 from pipeline import tables, tracking
-from pipeline.runtime import cluster, files, params, report
+from pipeline.runtime import cluster, files, locks, params, report
 from pipeline.train.config import ModelConfig, TrainConfig
 from pipeline.train.dataset import load_examples, write_memory_map
 from pipeline.train.initial import build_initial_model, fingerprint_training
@@ -129,4 +129,6 @@ def _recorder(
 
 def main(samples: Path, model: Path) -> None:
     """Train a model on the samples table SAMPLES into the folder MODEL."""
-    train_model(samples, model, params.load_section("train", TrainConfig), params.load_section("model", ModelConfig))
+    config, network = params.load_section("train", TrainConfig), params.load_section("model", ModelConfig)
+    with locks.lock_output(model):
+        train_model(samples, model, config, network)

@@ -54,17 +54,47 @@ def test_a_number_may_be_written_as_dvc_writes_it(tmp_path, text):
         ("train: {rate: '0.5'}", "`train.rate`: input should be a valid number, got '0.5'"),
         ("model: {}", "there is no section `train` (there: model)"),
         ("- 1", "expected sections, got list"),
-        ("train: [", "is not valid YAML"),
+        ("train: [", "it is not valid YAML"),
+        ("train: {rate: .inf}", "`train.rate`: input should be a finite number, got inf"),
+        ("train: {rate: .nan}", "`train.rate`: input should be a finite number, got nan"),
+        ("train: {rate: 99999999999}", "`train.rate`: numbers above 2147483647 are not accepted"),
+        ("train: {rate: " + "9" * 5000 + "}", "params.yaml: "),
+        ("train: {rate: 1.0, rate: 2.0}", "line 1: `rate` is there twice"),
+        ("train: {rate: 1.0}\ntrain: {rate: 2.0}", "line 2: `train` is there twice"),
+        ("train: {[1]: 2}", "it is not valid YAML"),
+        ("train: &a {rate: *a}", "it holds more than 100000 values"),
+        ("train: " + "[" * 5000, "it is not valid YAML"),
+        ("train: {rate: 2001-99-99}", "params.yaml: "),
+        ("train: !!python/object/apply:os.getcwd []", "it is not valid YAML"),
+        ("train: {rate: '" + "x" * 500 + "'}", "x" * 79 + " ..."),
     ],
 )
 def test_an_error_names_the_field_and_what_stands_there(tmp_path, text, sentence):
     with pytest.raises(params.ParamsError) as error:
         params.load_section("train", Speed, write(tmp_path, text))
     assert sentence in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_file_with_an_alias_bomb_is_refused_at_once(tmp_path):
+    levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 30)]
+    with pytest.raises(params.ParamsError, match="it holds more than 100000 values"):
+        params.read_params(write(tmp_path, "\n".join(["l0: &l0 [x]", *levels])))
+
+
+def test_a_value_may_be_used_twice_by_an_alias(tmp_path):
+    assert params.load_section("b", Speed, write(tmp_path, "a: &a {rate: 0.5}\nb: *a")) == Speed(rate=0.5)
+
+
+def test_a_file_that_is_not_utf_8_is_one_sentence(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_bytes("train: {name: grün}".encode("latin-1"))
+    with pytest.raises(params.ParamsError, match=r"is not UTF-8 text: byte 16 is 0xfc"):
+        params.read_params(file)
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):
-    with pytest.raises(params.ParamsError, match="run from the repository's root"):
+    with pytest.raises(params.ParamsError, match="run from the root of the repository"):
         params.load_section("train", Speed, tmp_path / "params.yaml")
 
 
