@@ -29,7 +29,7 @@ from icnet.config import Config
 from icnet.model import ICNet
 from icnet.training import Batch, Training
 from pipeline import tables
-from pipeline.runtime import cluster, parallel
+from pipeline.runtime import cluster, devices, parallel
 from pipeline.train.augment import Augmentation
 from pipeline.train.config import ModelConfig, TrainConfig
 from pipeline.train.dataset import BatchLoader, open_memory_map, write_memory_map
@@ -71,7 +71,7 @@ def write(folder: Path, groups: int, size: int) -> Path:
 def bare(network: Config, config: TrainConfig, seconds: float) -> float:
     """Images/s of the training step alone, on a batch that is there."""
     torch.set_num_threads(os.cpu_count() or 1)
-    device = cluster.get_device()
+    device = devices.get_device()
     model = ICNet(network).to(device, memory_format=torch.channels_last if config.channels_last else None)
     optimizer = training.make_optimizer(model)
     trained = Training(model, optimizer, training.make_schedule(optimizer), precision=config.precision)

@@ -28,11 +28,12 @@ class Predictor:
             cues = Cues.merge([predictor.intra_cues(images, sisms, cues) for images, sisms in batches])
         maps = [predictor.predict(images, sisms, cues).maps for images, sisms in batches]
 
-    `gather_cues` is this loop.
+    `gather_cues` is this loop. `map_batches` is the built-in `map`, or that of a thread pool, which computes several
+    batches at the same time.
     """
 
-    def __init__(self, model: ICNet, batch_size: int = 4) -> None:
-        self.model, self.batch_size = model, batch_size
+    def __init__(self, model: ICNet, batch_size: int = 4, map_batches: Callable[..., Iterable[Any]] = map) -> None:
+        self.model, self.batch_size, self.map_batches = model, batch_size, map_batches
 
     @property
     def looks(self) -> int:
@@ -61,18 +62,17 @@ class Predictor:
 
         `cues`: those of each group's last look, needed where the images are only a part of the group.
         """
-        batches = [self.model.encode(batch) for batch in self._split(images)]
+        batches = list(self.map_batches(self.model.encode, self._split(images)))
         masks = self._split(sisms)
         if cues is None:
             own = [self.model.pool_cues(*pair) for pair in zip(batches, masks, strict=True)]
             cues = Cues.merge(own).split(sizes)
             for _ in range(self.looks - 1):
-                again = [
-                    self.model.pool_again(*pair) for pair in zip(batches, _assign(masks, sizes, cues), strict=True)
-                ]
-                cues = Cues.merge(again).split(sizes)
-        members = _assign(masks, sizes, cues)
-        decoded = [self.model.decode(*each, every_map) for each in zip(batches, masks, members, strict=True)]
+                pairs = zip(batches, _assign(masks, sizes, cues), strict=True)
+                again = self.map_batches(lambda pair: self.model.pool_again(*pair), pairs)
+                cues = Cues.merge(list(again)).split(sizes)
+        parts = zip(batches, masks, _assign(masks, sizes, cues), strict=True)
+        decoded = self.map_batches(lambda part: self.model.decode(*part, every_map), parts)
         return _join_by_group([one for predictions in decoded for one in predictions], sizes)
 
     def intra_cues(
@@ -82,14 +82,15 @@ class Predictor:
 
         `Cues.merge` joins the SIVs of all images of a group to the group's cues.
         """
-        found = []
-        for batch, maps in zip(self._split(images), self._split(sisms), strict=True):
+
+        def find_cues(pair: tuple[Tensor, Tensor]) -> Cues:
+            batch, maps = pair
             features = self.model.encode(batch, low=False)
             if cues is None:
-                found.append(self.model.pool_cues(features, maps))
-            else:
-                found.append(self.model.pool_again(features, [(len(batch), cues)]))
-        return Cues.merge(found)
+                return self.model.pool_cues(features, maps)
+            return self.model.pool_again(features, [(len(batch), cues)])
+
+        return Cues.merge(list(self.map_batches(find_cues, zip(self._split(images), self._split(sisms), strict=True))))
 
     def gather_cues(self, read: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> Cues:
         """The cues of a group's last look. `read` gives batches of its images, (images, sisms), once a look."""

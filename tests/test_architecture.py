@@ -81,10 +81,16 @@ def test_folders_that_the_map_names_exist_and_are_used():
 
 
 def test_nothing_is_imported_late_or_for_types_alone():
-    """A late import hides a circle; libraries may be imported late, our own modules not."""
+    """A late import hides a circle; libraries may be imported late, our own modules not.
+
+    The command line is the exception: nothing imports it, so it hides no circle, and `cosal --help` would otherwise
+    import all libraries of all commands.
+    """
     for module, file in MODULES.items():
         tree = ast.parse(file.read_text())
         assert "TYPE_CHECKING" not in file.read_text(), module
+        if module.startswith("pipeline.cli."):
+            continue
         late = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in tree.body]
         assert not [node.module for node in late if (node.module or "").split(".")[0] in ("icnet", "pipeline")], module
 

@@ -1,54 +1,77 @@
-"""`cosal`: co-saliency maps of photographs, tables as PNG files, scores of maps."""
+"""`cosal`: co-saliency maps of photographs, tables as PNG files, scores of maps.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but files were rejected and --strict is set.
+"""
 
 import json
+import sys
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline import tracking
-from pipeline.cli.export import export_cutouts, export_maps
-from pipeline.cli.folder import Options, predict_folder
-from pipeline.cli.models import DEFAULT_MODEL
-from pipeline.cli.verify import verify_tables
-from pipeline.evaluate.compare import compare_folders
-from pipeline.metrics import aggregate
-from pipeline.papertables.run import make_table
-from pipeline.register.registry import Registry, roll_back
 from pipeline.runtime import entrypoint
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+# Commands import what they need when they run: all imports together take seconds, also for --help and completion.
+
+EXIT_REJECTS = 3
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 
 @app.command("predict")
 def predict_command(
-    photos: Annotated[Path, typer.Argument(help="A folder with one folder per group, or with one group's images.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(help="A folder with a folder per group, or one group: a folder, a zip archive or image files."),
+    ],
     out: Annotated[
         Path,
         typer.Argument(help="Gets <group>/<name>.png, a contact sheet <group>.jpg, scores.csv and rejects.csv."),
     ],
     model: Annotated[
-        str, typer.Option(help="models:/<name>@<alias>, or a checkpoint of this project or of the authors.")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Option(
+            help="models:/<name>@<alias>, or a checkpoint of this project or of the authors. "
+            "Default: weights/icnet.safetensors of the repository, or models:/icnet@champion without this file."
+        ),
+    ] = None,
     sism_method: Annotated[
-        str | None, typer.Option("--sism", help="SOD method. Default: the model's, or gc for checkpoints.")
+        str | None, typer.Option("--sism", help="SOD method. Default: the model's, or gc for checkpoints without one.")
     ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", "--batch", min=1, help="Images that go through the network at once.")
     ] = 8,
+    ray: Annotated[
+        bool | None,
+        typer.Option(
+            "--ray/--no-ray",
+            help="Compute on a Ray cluster, or in this process. Default: on Ray for large collections, or if "
+            "RAY_ADDRESS is set.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if files were rejected.")] = False,
 ) -> None:
     """Write the co-saliency maps of photographs at their original sizes.
 
     An interrupted run continues where it stopped. Example: cosal predict holiday maps
     """
-    summary = predict_folder(photos, out, Options(model, sism_method, batch_size))
-    print(f"{summary.maps} co-saliency maps of {summary.groups} groups in {out}, scores in {out / 'scores.csv'}")
-    if summary.removed:
-        print(f"{len(summary.removed)} files of earlier runs were removed: {', '.join(summary.removed[:3])} ...")
-    if summary.rejects:
-        print(f"{summary.rejects} files could not be used, reasons in {out / 'rejects.csv'}")
-    for group in summary.empty_groups:
-        print(f"group {group!r}: SISMs are nearly empty, maps are unreliable")
+    from pipeline.cli.folder import Options, predict_folder
+    from pipeline.cli.models import name_default_model
+
+    options = Options(model or name_default_model(), sism_method, batch_size, ray)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        summary = predict_folder(photos, out, options)
+    if as_json:
+        print(json.dumps(asdict(summary), indent=1, ensure_ascii=False))
+    else:
+        print(summary.format_text(out))
+    if strict and summary.rejects:
+        raise typer.Exit(EXIT_REJECTS)
 
 
 @app.command("export")
@@ -63,6 +86,8 @@ def export_command(
     ] = None,
 ) -> None:
     """Write the maps of a table as PNG files. Example: cosal export data/maps/msrc pngs"""
+    from pipeline.cli.export import export_cutouts, export_maps
+
     count = export_maps(table, out, column) if cutouts is None else export_cutouts(table, cutouts, out)
     print(f"{count} PNG files in {out}")
 
@@ -76,6 +101,9 @@ def score_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores, also of each group, as JSON.")] = False,
 ) -> None:
     """Score maps against masks; maps or masks without a partner are listed. Example: cosal score maps masks"""
+    from pipeline.evaluate.compare import compare_folders
+    from pipeline.metrics import aggregate
+
     if size != "original" and not (size.isdigit() and int(size)):
         raise typer.BadParameter(f"--size is a number of px or original, got {size}")
     comparison = compare_folders(maps, masks, void, None if size == "original" else int(size))
@@ -89,12 +117,14 @@ def score_command(
 
 @app.command("verify")
 def verify_command(
-    folders: Annotated[list[Path], typer.Argument(help="tables, e.g. data/samples/* data/maps/*")],
+    folders: Annotated[list[Path], typer.Argument(help="Tables, e.g. data/samples/* data/maps/*.")],
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="remove shards that the manifests of these tables do not name")
+        bool, typer.Option("--sweep", help="Remove shards that the manifests of these tables do not name.")
     ] = False,
 ) -> None:
     """Read every shard of tables in storage, remove altered ones, and name the command that makes them again."""
+    from pipeline.cli.verify import verify_tables
+
     verify_tables(folders, sweep)
 
 
@@ -112,6 +142,8 @@ def table_command(
 
     Example: cosal table 2 -S train.epochs=10
     """
+    from pipeline.papertables.run import make_table
+
     print(make_table(number, settings or [], sods or []).text())
 
 
@@ -121,6 +153,9 @@ def rollback_command(
     name: Annotated[str, typer.Option(help="Name of the registered model.")] = "icnet",
 ) -> None:
     """Promote the previous champion of the registered model again. The replaced version stays registered."""
+    from pipeline import tracking
+    from pipeline.register.registry import Registry, roll_back
+
     old, new = roll_back(Registry(name, tracking.find_server()), version)
     print(f"models:/{name}@champion is version {new}, it was version {old}")
 

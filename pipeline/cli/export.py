@@ -32,11 +32,13 @@ def export_maps(table: Path, out: Path, column: str | None = None) -> int:
     output = OutputFolder(out)
     output.plan(_list_names(table), ProtectedFiles.find([table], []))
     count = 0
-    for row in _iterate_rows(table, column):
-        if row[column] is not None:
-            output.write(name_png(row["group"], row["name"]), row[column])
-            count += 1
-    output.remove_old_files()
+    with output.lock():
+        output.start()
+        for row in _iterate_rows(table, column):
+            if row[column] is not None:
+                output.write(name_png(row["group"], row["name"]), row[column])
+                count += 1
+        output.remove_old_files()
     return count
 
 
@@ -52,21 +54,23 @@ def export_cutouts(table: Path, index: Path, out: Path) -> int:
     output = OutputFolder(out)
     output.plan(_list_names(table), ProtectedFiles.find([root, table, index], paths))
     count = 0
-    for row in _iterate_rows(table, "map"):
-        image = images.decode(image_files[row["group"], row["name"]].read_bytes())
-        alpha = images.resize(images.decode_gray(row["map"]), image.shape[:2])
-        output.write(name_png(row["group"], row["name"]), _encode_rgba(image, alpha))
-        count += 1
-    output.remove_old_files()
+    with output.lock():
+        output.start()
+        for row in _iterate_rows(table, "map"):
+            image = images.decode(image_files[row["group"], row["name"]].read_bytes())
+            alpha = images.resize(images.decode_gray(row["map"]), image.shape[:2])
+            output.write(name_png(row["group"], row["name"]), _encode_rgba(image, alpha))
+            count += 1
+        output.remove_old_files()
     return count
 
 
 def name_png(group: str, name: str) -> str:
     """The PNG file of an image, as a path below the output folder.
 
-    Raises ExportError if group and name are not plain file names.
+    A group of a nested folder is a path. Raises ExportError if a part of group or name is not a plain file name.
     """
-    for part in (group, name):
+    for part in (*group.split("/"), name):
         if part in ("", ".", "..") or "/" in part or "\0" in part:
             raise ExportError(f"{group}/{name} is not the name of a file below the output folder")
     return f"{group}/{name}.png"

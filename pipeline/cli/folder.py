@@ -1,14 +1,16 @@
 """Co-saliency maps of a folder of photographs, without params.yaml."""
 
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icnet import checkpoint
 from pipeline import tables
 from pipeline.cli.csv_files import format_csv
 from pipeline.cli.export import name_png
-from pipeline.cli.models import DEFAULT_MODEL, find_model
+from pipeline.cli.groups import GroupRun, MadeTables, ModelChoice
+from pipeline.cli.models import FoundModel, find_model
 from pipeline.cli.output import WORK_FOLDER, OutputFolder
 from pipeline.cli.photographs import (
     REJECTS_FILE,
@@ -19,101 +21,146 @@ from pipeline.cli.photographs import (
     name_sheet,
 )
 from pipeline.cli.sheets import draw_group_sheets
-from pipeline.index.config import IndexConfig
-from pipeline.index.layouts import Dataset
-from pipeline.index.stage import index_collection
+from pipeline.predict.actors import load_network
 from pipeline.predict.config import PredictConfig
-from pipeline.predict.stage import find_empty_groups, predict_maps
-from pipeline.runtime import cluster, locks
+from pipeline.predict.maps import MapsJob, find_empty_groups
 from pipeline.sism.config import SismConfig
-from pipeline.sism.stage import make_samples
+from pipeline.sism.samples import SamplesJob
 
-ROWS_IN_MEMORY = 64
+SISM_BATCH_SIZE = 4
+"""Photographs that one thread takes at once: few, so that all threads have work until the end."""
+
+MAX_IMAGES_IN_PROCESS = 2000
+"""More images are processed on Ray (benchmarks/folder.py)."""
 
 SCORES = ("weight", "area", "agreement", "saliency")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How `cosal predict` makes maps. `sism_method`: None takes that of the model."""
+    """How `cosal predict` makes maps. `sism_method`: None takes that of the model. `ray`: None decides by the number of
+    images, and RAY_ADDRESS."""
 
-    model: str = DEFAULT_MODEL
+    model: str
     sism_method: str | None = None
     batch_size: int = 8
+    ray: bool | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written. `removed`: files of earlier runs, as paths below the output folder."""
+    """What was written. `predicted`: maps made by this run; `removed`: files of earlier runs, as paths below the output
+    folder."""
 
     maps: int
+    predicted: int
     groups: int
     rejects: int
     empty_groups: list[str]
     removed: list[str]
 
+    def format_text(self, out: Path) -> str:
+        """The summary as sentences, one per line."""
+        kept = f", {self.maps - self.predicted} of them from an earlier run" if self.predicted < self.maps else ""
+        lines = [f"{self.maps} co-saliency maps of {self.groups} groups in {out}{kept}"]
+        if self.removed:
+            lines.append(f"{len(self.removed)} files of earlier runs were removed: {_shorten(self.removed)}")
+        if self.rejects:
+            lines.append(f"{self.rejects} files could not be used, reasons in {out / REJECTS_FILE}")
+        lines += [f"group {name!r}: SISMs are nearly empty, maps are unreliable" for name in self.empty_groups]
+        return "\n".join(lines)
 
-def predict_folder(root: Path, out: Path, options: Options) -> Summary:
-    """Write the maps of the photographs below `root`, a contact sheet per group, scores and rejects to `out`.
+
+def predict_folder(photos: Sequence[Path], out: Path, options: Options) -> Summary:
+    """Write the maps of photographs, a contact sheet per group, scores and rejects to `out`.
+
+    `photos`: one folder, one zip archive, or image files.
 
     An interrupted run continues where it stopped. Raises OutputError, before anything is written, if a file must not be
-    written, LockedError if another process writes to `out`, and CollectionError if there is no image.
+    written, CollectionError if there is no image, and LockedError if another run writes to `out`.
     """
-    photographs, output = find_photographs(root, out), OutputFolder(out)
-    output.plan(photographs.list_outputs(), photographs.find_protected())
-    work = output.folder / WORK_FOLDER
-    with locks.lock_output(work):
-        _compute_maps(photographs, work, options)
-        count = _write_maps(work / "maps", output)
-        groups = _write_sheets(work, output)
-        _write_scores(work / "maps", output)
-        rejects = _write_rejects(work, photographs, output)
-        return Summary(count, groups, rejects, find_empty_groups(work / "maps"), output.remove_old_files())
+    output = OutputFolder(out)
+    with find_photographs(photos, out) as photographs:
+        output.plan(photographs.list_outputs(), photographs.protected)
+        with output.lock():
+            output.start()
+            return FolderRun(photographs, output, options).run()
 
 
-def _compute_maps(photographs: Photographs, work: Path, options: Options) -> None:
-    model = find_model(options.model, work / "model")
-    size = checkpoint.load(model.weights).config.size
-    sism = SismConfig(method=options.sism_method or model.sism_method)
-    config = PredictConfig(batch_size=options.batch_size)
-    index_collection(photographs.root, work / "index", Dataset(root=str(photographs.root)), IndexConfig())
-    with cluster.connect():
-        make_samples(work / "index", work / "samples", sism, size)
-        predict_maps(work / "samples", model.weights, work / "maps", work / "cues", config)
+class FolderRun:
+    """One run of `cosal predict`."""
+
+    def __init__(self, photographs: Photographs, output: OutputFolder, options: Options) -> None:
+        self.photographs, self.output, self.options = photographs, output, options
+        self.work = output.folder / WORK_FOLDER
+
+    def run(self) -> Summary:
+        """Write maps, contact sheets, scores and rejects."""
+        model = self._find_model()
+        if self._needs_ray(self.photographs.write_index(self.work / "index")):
+            made = [self._compute_on_ray(model)]
+            self._write_group(made[0])
+        else:
+            made = GroupRun(self.work / "index", self.work, model, self._write_group).run()
+        self._write_scores(made)
+        rejects = self._write_rejects(made)
+        rows = [tables.read_table(one.maps, ["group"])["group"].to_pylist() for one in made]
+        return Summary(
+            maps=sum(map(len, rows)),
+            predicted=sum(one.predicted for one in made),
+            groups=len({group for groups in rows for group in groups}),
+            rejects=rejects,
+            empty_groups=[group for one in made for group in find_empty_groups(one.maps)],
+            removed=self.output.remove_old_files(),
+        )
+
+    def _find_model(self) -> ModelChoice:
+        found: FoundModel = find_model(self.options.model, self.work / "model")
+        weights = found.weights.resolve()
+        predict = PredictConfig(batch_size=self.options.batch_size)
+        sism = SismConfig(method=self.options.sism_method or found.sism_method, batch_size=SISM_BATCH_SIZE)
+        return ModelChoice(weights, load_network(str(weights), predict.precision).config.size, sism, predict)
+
+    def _needs_ray(self, num_images: int) -> bool:
+        if self.options.ray is not None:
+            return self.options.ray
+        return num_images > MAX_IMAGES_IN_PROCESS or bool(os.environ.get("RAY_ADDRESS"))
+
+    def _compute_on_ray(self, model: ModelChoice) -> MadeTables:
+        from pipeline.runtime.stream import RayExecutor
+
+        samples, maps, executor = self.work / "samples", self.work / "maps", RayExecutor()
+        with executor.connect():
+            SamplesJob(self.work / "index", samples, model.sism, model.size, one_group_per_shard=True).run(executor)
+            job = MapsJob(samples, model.weights, maps, self.work / "cues", model.predict, one_group_per_shard=True)
+            made = job.run(executor)
+        return MadeTables(samples, maps, made.predicted)
+
+    def _write_group(self, made: MadeTables) -> None:
+        for group, sheet in draw_group_sheets(made.samples, made.maps):
+            if name_sheet(group) in self.output.planned:
+                self.output.write(name_sheet(group), sheet)
+        for shard in tables.iterate_shards(made.maps, ["group", "name", "map"]):
+            for row in shard.to_pylist():
+                if has_map_file(row["group"], row["name"]):
+                    self.output.write(name_png(row["group"], row["name"]), row["map"])
+
+    def _write_scores(self, made: Iterable[MadeTables]) -> None:
+        """Write the scores of every image; the image that has least in common with its group is first."""
+        columns = ["group", "name", *SCORES]
+        rows = [row for one in made for row in tables.read_table(one.maps, columns).to_pylist()]
+        rows.sort(key=lambda row: (row["group"], row["weight"]))
+        cells = [[row["group"], row["name"], *(f"{row[name]:.4f}" for name in SCORES)] for row in rows]
+        self.output.write(SCORES_FILE, format_csv(columns, cells))
+
+    def _write_rejects(self, made: Iterable[MadeTables]) -> int:
+        rows: list[dict[str, Any]] = self.photographs.list_rejects()
+        for table in (self.work / "index", *(one.samples for one in made)):
+            rows += tables.read_rejects(table).to_pylist()
+        columns = tables.REJECTS.names
+        self.output.write(REJECTS_FILE, format_csv(columns, [[row[name] for name in columns] for row in rows]))
+        return len(rows)
 
 
-def _write_maps(maps: Path, output: OutputFolder) -> int:
-    count, total = 0, tables.load_manifest(maps)["rows"]
-    for start in range(0, total, ROWS_IN_MEMORY):
-        stop = min(total, start + ROWS_IN_MEMORY)
-        for row in tables.read_rows(maps, start, stop, ["group", "name", "map"]).to_pylist():
-            if has_map_file(row["group"], row["name"]):
-                output.write(name_png(row["group"], row["name"]), row["map"])
-                count += 1
-    return count
-
-
-def _write_sheets(work: Path, output: OutputFolder) -> int:
-    count = 0
-    for group, sheet in draw_group_sheets(work / "samples", work / "maps"):
-        count += 1
-        if name_sheet(group) in output.planned:
-            output.write(name_sheet(group), sheet)
-    return count
-
-
-def _write_scores(maps: Path, output: OutputFolder) -> None:
-    """Write the scores of every image; the image that has least in common with its group is first."""
-    rows = tables.read_table(maps, ["group", "name", *SCORES]).to_pylist()
-    rows.sort(key=lambda row: (row["group"], row["weight"]))
-    cells = [[row["group"], row["name"], *(f"{row[name]:.4f}" for name in SCORES)] for row in rows]
-    output.write(SCORES_FILE, format_csv(["group", "name", *SCORES], cells))
-
-
-def _write_rejects(work: Path, photographs: Photographs, output: OutputFolder) -> int:
-    rows: list[dict[str, Any]] = photographs.list_rejects()
-    for table in ("index", "samples"):
-        rows += tables.read_rejects(work / table).to_pylist()
-    columns = tables.REJECTS.names
-    output.write(REJECTS_FILE, format_csv(columns, [[row[name] for name in columns] for row in rows]))
-    return len(rows)
+def _shorten(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")

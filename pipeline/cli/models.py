@@ -4,15 +4,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from icnet import official
-from pipeline.register.package import fetch_model
+from icnet import checkpoint, official
 
 REGISTRY_PREFIX = "models:/"
 
-DEFAULT_MODEL = f"{REGISTRY_PREFIX}icnet@champion"
+CHAMPION = f"{REGISTRY_PREFIX}icnet@champion"
+
+WEIGHTS_FILE = Path(__file__).resolve().parents[2] / "weights" / "icnet.safetensors"
+"""The trained model of this repository. It is the default if it is there."""
 
 DEFAULT_SISM_METHOD = "gc"
-"""SOD method of checkpoints that do not name one."""
+"""SOD method of checkpoints that do not name one in their metadata."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,33 @@ class FoundModel:
     sism_method: str
 
 
+def name_default_model() -> str:
+    """The weights of this repository, else the champion of the registered models."""
+    return str(WEIGHTS_FILE) if WEIGHTS_FILE.is_file() else CHAMPION
+
+
 def find_model(model: str, folder: Path) -> FoundModel:
     """The model with this name or path; a registered model is copied to `folder`.
 
     Raises CheckpointError if there is no such file, and RegistryError if MLflow does not know the registered model.
     """
-    if not model.startswith(REGISTRY_PREFIX):
-        if not Path(model).is_file():
-            raise official.CheckpointError(
-                f"there is no file {model}; a registered model is named {REGISTRY_PREFIX}<name>@<alias>"
-            )
-        return FoundModel(Path(model), DEFAULT_SISM_METHOD)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return FoundModel(*fetch_model(model, folder))
+    if model.startswith(REGISTRY_PREFIX):
+        from pipeline.register.package import fetch_model  # MLflow takes seconds to import
+
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return FoundModel(*fetch_model(model, folder))
+    if not Path(model).is_file():
+        raise official.CheckpointError(
+            f"there is no file {model}; a registered model is named {REGISTRY_PREFIX}<name>@<alias>"
+        )
+    return FoundModel(Path(model), _read_sism_method(Path(model)))
+
+
+def _read_sism_method(weights: Path) -> str:
+    """The SOD method in the metadata of a checkpoint; `{folder}` in it is the folder of the checkpoint."""
+    try:
+        method = checkpoint.read_metadata(weights).get("sism_method")
+    except official.CheckpointError:  # the authors' checkpoints have no metadata
+        method = None
+    return method.replace("{folder}", str(weights.resolve().parent)) if isinstance(method, str) else DEFAULT_SISM_METHOD

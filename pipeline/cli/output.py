@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipeline.runtime import files
+from pipeline.runtime import files, locks
 from pipeline.tables import WORK_FOLDER
 
 RECORD_FILE = f"{WORK_FOLDER}/files.json"
@@ -41,7 +42,7 @@ class ProtectedFiles:
 
 
 class OutputFolder:
-    """Writes files below a folder. `plan` checks all of them before the first one is written."""
+    """Writes files below a folder: `plan` checks all of them, then come `start`, `write` and `remove_old_files`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -50,7 +51,7 @@ class OutputFolder:
         self.written_before = self._read_record()
 
     def plan(self, names: Iterable[str], protected: ProtectedFiles) -> None:
-        """Set the files to be written, as paths below the folder.
+        """Set the files to be written, as paths below the folder. Nothing is written yet.
 
         Raises OutputError if one of them is an input, is in a folder of inputs, would be written through a link, or
         exists and was not written by an earlier run.
@@ -59,6 +60,19 @@ class OutputFolder:
         self._check_name_conflicts()
         for name in sorted({RECORD_FILE, *self.planned}):
             self._check_target(name, protected)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs out for the duration of a block. Raises LockedError if there is one."""
+        try:
+            (self.folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be written: {error.strerror}") from error
+        with locks.lock_output(self.folder / WORK_FOLDER / "run"):
+            yield
+
+    def start(self) -> None:
+        """Record the planned files, so that a later run knows them even if this one is interrupted."""
         self._write_record(self.planned | self.written_before)
 
     def write(self, name: str, content: bytes) -> None:

@@ -12,7 +12,7 @@ import torch
 from icnet import checkpoint, images
 from icnet.inference import Predictor, optimize
 from pipeline import pictures, tables
-from pipeline.runtime import cluster
+from pipeline.runtime import devices
 
 MAX_IMAGES = 8
 """Columns of a sheet."""
@@ -51,7 +51,7 @@ class PanelSource:
     def group(self, group: str, title: str) -> np.ndarray:
         """The sheet of a group: its first images and the CSA maps that the whole group leads to, uint8 RGB."""
         members = self._members(group)
-        csa = _csa(Predictor(optimize(checkpoint.load(self.model, cluster.get_device()))), members)
+        csa = _csa(Predictor(optimize(checkpoint.load(self.model, devices.get_device()))), members)
         return _sheet(members[:MAX_IMAGES], [member.name for member in members], title, csa)
 
     def overview(self, groups: Sequence[str], title: str) -> np.ndarray:

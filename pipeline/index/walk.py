@@ -82,6 +82,11 @@ def walk_groups(root: Path, folders: Folders, exclude: Sequence[str] = ()) -> It
     yield stray
 
 
+def list_group(root: Path, folder: str, name: str) -> Group:
+    """The images of one folder, a path below `root`, as a group without masks."""
+    return _group(root, Folders(images="."), name, folder, os.path.realpath(root))
+
+
 def count_files(root: Path, folders: Folders, exclude: Sequence[str] = ()) -> int:
     """About how many images there are: names only, for a progress bar."""
     place = root / folders.images

@@ -1,7 +1,8 @@
 """The workers of stage predict: cues, weights and co-saliency maps, shard by shard."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from icnet import checkpoint, images
+from icnet.correlation import Cues
 from icnet.inference import Predictor, optimize
 from icnet.memory import keep_freed_blocks
+from icnet.model import ICNet, Prediction
 from pipeline import tables
 from pipeline.predict.config import Precision
 from pipeline.predict.cue_files import (
@@ -26,42 +29,72 @@ from pipeline.predict.cue_files import (
 )
 from pipeline.predict.inputs import Batch, Row, make_batches
 from pipeline.predict.plan import space_evenly
-from pipeline.runtime import cluster
+from pipeline.runtime import devices
+from pipeline.runtime.executor import Task, WorkerContext
 from pipeline.tables import Shard
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
-Task = dict[str, Any]
-"""One shard: `number`, `start`, `stop`, `key`, and in `payload` its pickled rows."""
+NETWORK_SHARE = 0.9
+"""Share of the network in the time of an image, for the progress bar. The rest is the PNG file of the map."""
+
+
+@lru_cache(maxsize=1)
+def load_network(model: str, precision: Precision) -> ICNet:
+    """The network of a checkpoint, optimized for inference on this process's device."""
+    keep_freed_blocks()
+    device = devices.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    return optimize(checkpoint.load(model, device), DTYPES[precision])
 
 
 class NetworkActor:
     """The model on this worker's device."""
 
-    def __init__(self, model: str, batch_size: int, precision: Precision) -> None:
-        keep_freed_blocks()
-        self.device = cluster.get_device()
-        if self.device.type == "cpu":
-            torch.set_num_threads(1)
-        network = optimize(checkpoint.load(model, self.device), DTYPES[precision])
-        self.predictor = Predictor(network, batch_size)
+    def __init__(self, model: str, batch_size: int, precision: Precision, context: WorkerContext) -> None:
+        self.device, self.context = devices.get_device(), context
+        self.predictor = Predictor(load_network(model, precision), batch_size, self._map_batches)
+        self.batch_images = 0
 
     def make_batches(self, task: Task) -> Iterator[Batch]:
         """The shard's subgroups in batches."""
-        return make_batches(pickle.loads(task["payload"]), self.predictor.batch_size, self.device)
+        for batch in make_batches(pickle.loads(task["payload"]), self.predictor.batch_size, self.device):
+            self.batch_images = len(batch.images)
+            yield batch
+
+    def _map_batches(self, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """Features of all batches are computed in one call, their maps in a second one."""
+        jobs = list(items)
+        step = NETWORK_SHARE / 2 * self.batch_images / max(1, len(jobs))
+
+        def run(job: Any) -> Any:
+            result = work(job)
+            self.context.report_progress(step)
+            return result
+
+        return self.context.map_batches(run, jobs)
 
 
 class CuesActor(NetworkActor):
-    """Writes the cues of the shards of large groups."""
+    """Writes the cues of the shards of large groups for one look."""
 
-    def __init__(self, folder: str, **network: Any) -> None:
+    def __init__(self, folder: str, look: int, group_keys: dict[str, str], **network: Any) -> None:
+        """`group_keys`: by shard key, the key of the group's first shard."""
         super().__init__(**network)
-        self.folder = Path(folder)
+        self.folder, self.look, self.group_keys = Path(folder), look, group_keys
 
     def __call__(self, task: Task) -> dict[str, Any]:
         (batch,) = self.make_batches(task)
-        save_cues(self.predictor.intra_cues(batch.images, batch.sisms), name_cues_file(self.folder, task["key"]))
+        cues = self.predictor.intra_cues(batch.images, batch.sisms, self._load_previous_cues(task["key"]))
+        save_cues(cues, name_cues_file(self.folder, task["key"], self.look))
         return {"number": task["number"], "images": task["stop"] - task["start"]}
+
+    def _load_previous_cues(self, key: str) -> Cues | None:
+        """The cues of the whole group for the look before; None for the first look."""
+        if self.look == 0:
+            return None
+        return load_cues(name_merged_file(self.folder, self.group_keys[key], self.look - 1)).to(self.device)
 
 
 class WeightsActor(NetworkActor):
@@ -73,7 +106,7 @@ class WeightsActor(NetworkActor):
 
     def __call__(self, task: Task) -> dict[str, Any]:
         (batch,) = self.make_batches(task)
-        cues = load_cues(name_merged_file(self.folder, task["key"])).to(self.device)
+        cues = load_cues(name_merged_file(self.folder, task["key"], self.predictor.looks - 1)).to(self.device)
         prediction = self.predictor.predict(batch.images, batch.sisms, cues)
         save_weights(average_siv_weights(prediction.weights), name_weights_file(self.folder, task["key"]))
         return {"number": task["number"], "images": task["stop"] - task["start"]}
@@ -100,24 +133,28 @@ class MapsActor(NetworkActor):
         made: list[Row] = []
         for rows, prediction in zip(batch.subgroups, predictions, strict=True):
             weights = average_siv_weights(prediction.weights[space_evenly(len(rows))])
-            made += _make_rows(rows, prediction.maps, weights)
+            made += self._make_rows(rows, prediction, weights)
         return made
 
     def _predict_part(self, batch: Batch, part: GroupPart) -> list[Row]:
         (rows,) = batch.subgroups
         prediction = self.predictor.predict(batch.images, batch.sisms, load_cues(part.cues).to(self.device))
         weights = load_weights(part.weights)[part.start : part.start + len(rows)]
-        return _make_rows(rows, prediction.maps, weights)
+        return self._make_rows(rows, prediction, weights)
+
+    def _make_rows(self, rows: list[Row], prediction: Prediction, weights: Tensor) -> list[Row]:
+        def make_row(parts: tuple[Row, np.ndarray, float]) -> Row:
+            row = _make_row(*parts)
+            self.context.report_progress(1 - NETWORK_SHARE)
+            return row
+
+        maps = prediction.maps.float()[:, 0].cpu().numpy()
+        return self.context.map_batches(make_row, zip(rows, maps, weights.tolist(), strict=True))
 
 
 def average_siv_weights(weights: Tensor) -> Tensor:
     """The mean weight [m] of each SIV over n images, from [n, m]; 1 is the weight of an average SIV of the group."""
     return weights.float().mean(dim=0) * weights.shape[1]
-
-
-def _make_rows(rows: list[Row], maps: Tensor, weights: Tensor) -> list[Row]:
-    arrays = maps.float()[:, 0].cpu().numpy()
-    return [_make_row(*each) for each in zip(rows, arrays, weights.tolist(), strict=True)]
 
 
 def _make_row(sample: Row, map_: np.ndarray, weight: float) -> Row:

@@ -42,14 +42,14 @@ def load_weights(file: str | Path) -> Tensor:
     return safetensors.torch.load_file(file)["weights"]
 
 
-def name_cues_file(folder: Path, key: str) -> Path:
-    """The file of a shard's cues."""
-    return folder / f"{key}.cues.safetensors"
+def name_cues_file(folder: Path, key: str, look: int) -> Path:
+    """The file of a shard's cues for a look, counted from 0."""
+    return folder / f"{key}.cues{look}.safetensors"
 
 
-def name_merged_file(folder: Path, key: str) -> Path:
-    """The file of a whole group's cues; `key` is that of the group's first shard."""
-    return folder / f"{key}.merged.safetensors"
+def name_merged_file(folder: Path, key: str, look: int) -> Path:
+    """The file of a whole group's cues for a look; `key` is that of the group's first shard."""
+    return folder / f"{key}.merged{look}.safetensors"
 
 
 def name_weights_file(folder: Path, key: str) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor
 from icnet import images
 from pipeline import tables
 from pipeline.predict.plan import name_subgroups, space_evenly
+from pipeline.runtime.executor import Task
 
 COLUMNS = ["group", "name", "image", "sism", "height", "width"]
 
@@ -34,7 +35,7 @@ class ReadSamples:
     def __init__(self, samples: str, subgroup_size: int | None = None, max_images: int | None = None) -> None:
         self.samples, self.subgroup_size, self.max_images = Path(samples), subgroup_size, max_images
 
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, task: Task) -> Task:
         rows = self._read_rows(task["start"], task["stop"])
         subgroups = name_subgroups([row["group"] for row in rows], self.subgroup_size)
         for row, subgroup in zip(rows, subgroups, strict=True):

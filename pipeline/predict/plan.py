@@ -12,7 +12,7 @@ from pipeline.predict.config import PredictConfig
 from pipeline.tables import Shard
 
 OUTPUT_VERSION = 2
-"""Part of every shard's key. Increase it when the same inputs give other maps."""
+"""Part of the key of every shard (pipeline.tables.keys). Increase it when the same inputs give other maps."""
 
 MAX_SAMPLED_IMAGES = 256
 """The SIVs' weights are averaged over at most this many evenly spaced images of a subgroup."""
@@ -47,7 +47,7 @@ def find_large_groups(samples: Path, shards: list[Shard], subgroup_size: int | N
     return dict(large)
 
 
-def plan_maps(samples: Path, config: PredictConfig, model: str) -> list[Shard]:
+def plan_maps(samples: Path, config: PredictConfig, model: str, one_group_per_shard: bool = False) -> list[Shard]:
     """Shards of at most `shard_size` images; `model` is the SHA-256 of the weights.
 
     A map depends on every image of its group. A shard's key therefore covers all samples of the groups in it.
@@ -64,4 +64,5 @@ def plan_maps(samples: Path, config: PredictConfig, model: str) -> list[Shard]:
     rows = rows.append_column("whole", pa.array([group_keys[group] for group in groups], pa.string()))
     params = config.model_dump(include={"batch_size", "precision", "subgroup_size"})
     made_by = tables.make_key("predict", OUTPUT_VERSION, model, params)
-    return tables.plan_shards(rows.set_column(0, "group", subgroups), config.shard_size, made_by)
+    rows = rows.set_column(0, "group", subgroups)
+    return tables.plan_shards(rows, config.shard_size, made_by, one_group_per_shard=one_group_per_shard)

@@ -23,7 +23,6 @@ if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
-import torch
 
 LOOPBACK = "127.0.0.1"
 
@@ -140,8 +139,3 @@ def set_gloo_interface() -> None:
                 continue
         if socket.inet_ntoa(found[20:24]) == address:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-
-
-def get_device() -> torch.device:
-    """The device that Ray gave to this worker."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,29 +2,31 @@
 
 import pickle
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
+import pyarrow as pa
 import torch
 
 from icnet import images, sod
 from icnet.memory import keep_freed_blocks
 from pipeline import tables
-from pipeline.runtime import cluster
+from pipeline.runtime import devices
+from pipeline.runtime.executor import SharedValue, Task, WorkerContext
 from pipeline.tables import Shard
 
 
 class ReadImages:
     """CPU task: the files of one shard, decoded; a bad one becomes a reject in its place."""
 
-    def __init__(self, root: str, index: ray.ObjectRef, size: int) -> None:
-        self.root, self.index, self.size = Path(root), index, size
+    def __init__(self, root: str, index: SharedValue[pa.Table], size: int, context: WorkerContext) -> None:
+        self.root, self.index, self.size, self.context = Path(root), index, size, context
 
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        rows = ray.get(self.index).slice(task["start"], task["stop"] - task["start"]).to_pylist()
-        return {**task, "payload": pickle.dumps([self._read(row) for row in rows], protocol=5)}
+    def __call__(self, task: Task) -> Task:
+        rows = self.index.get().slice(task["start"], task["stop"] - task["start"]).to_pylist()
+        return {**task, "payload": pickle.dumps(self.context.map_batches(self._read, rows), protocol=5)}
 
     def _read(self, row: dict[str, Any]) -> dict[str, Any]:
         file = self.root / row["image"]
@@ -48,30 +50,45 @@ class ReadImages:
             return {"reject": make_reject(row, file.relative_to(self.root).as_posix(), error)}
 
 
+@lru_cache(maxsize=1)
+def load_method(spec: str) -> sod.Method:
+    """The SOD method of a specification, on this process's device."""
+    torch.set_num_threads(1)
+    keep_freed_blocks()
+    return sod.make_method(spec, devices.get_device())
+
+
 class DetectSaliency:
-    """Ray Data actor: loads the SOD method once, and writes the samples of one shard after another."""
+    """Writes the samples of the shards."""
 
-    def __init__(self, spec: str, folder: str, size: int, batch: int) -> None:
-        torch.set_num_threads(1)
-        keep_freed_blocks()
-        self.method = sod.make_method(spec, cluster.get_device())
-        self.folder, self.size, self.batch = folder, size, batch
+    def __init__(self, spec: str, folder: str, size: int, batch_size: int, context: WorkerContext) -> None:
+        self.method = load_method(spec)
+        self.folder, self.size, self.batch_size, self.context = folder, size, batch_size, context
 
-    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        found = pickle.loads(task["payload"])
-        rejects = [entry["reject"] for entry in found if "reject" in entry]
-        decoded = [entry for entry in found if "sample" in entry]
+    def __call__(self, task: Task) -> dict[str, Any]:
+        entries = pickle.loads(task["payload"])
+        rejects = [entry["reject"] for entry in entries if "reject" in entry]
+        decoded = [entry for entry in entries if "sample" in entry]
+        self.context.report_progress(len(rejects))
+        batches = [decoded[start : start + self.batch_size] for start in range(0, len(decoded), self.batch_size)]
         rows = []
-        for start in range(0, len(decoded), self.batch):
-            for entry, sism in zip(chunk := decoded[start : start + self.batch], self._detect(chunk), strict=True):
-                if isinstance(sism, Exception):
-                    rejects.append(make_reject(entry["sample"], _key(entry), sism))
-                    continue
-                small = images.resize(images.quantize(sism), (self.size, self.size))
-                rows.append({**entry["sample"], "sism": images.encode(small)})
+        for row in (row for batch in self.context.map_batches(self._make_rows, batches) for row in batch):
+            (rejects if "reason" in row else rows).append(row)
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
         tables.write_shard(self.folder, shard, tables.SAMPLES, rows, rejects)
         return {"number": shard.number, "images": len(shard)}
+
+    def _make_rows(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of SAMPLES of these images, and rows of REJECTS of those that the method cannot process."""
+        rows = []
+        for entry, sism in zip(entries, self._detect(entries), strict=True):
+            if isinstance(sism, Exception):
+                rows.append(make_reject(entry["sample"], _key(entry), sism))
+                continue
+            small = images.resize(images.quantize(sism), (self.size, self.size))
+            rows.append({**entry["sample"], "sism": images.encode(small)})
+        self.context.report_progress(len(entries))
+        return rows
 
     def _detect(self, entries: list[dict[str, Any]]) -> Sequence[np.ndarray | Exception]:
         pictures = [entry["image"] for entry in entries]

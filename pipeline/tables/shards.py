@@ -27,27 +27,35 @@ class Shard:
 
 
 def plan_shards(
-    rows: pa.Table, max_weight: float, made_by: str = "", weights: Sequence[float] | None = None
+    rows: pa.Table,
+    max_weight: float,
+    made_by: str = "",
+    weights: Sequence[float] | None = None,
+    one_group_per_shard: bool = False,
 ) -> list[Shard]:
     """Divide `rows` (sorted by group) into shards; whole groups stay together where they fit.
 
     The weights of the rows of a shard (1 each by default) sum up to at most `max_weight`, unless it has one row. The
     plan depends on these arguments alone, so it is the same on any cluster. The key of a shard is made of its rows and
-    of `made_by`, the key of everything else that decides its bytes (`make_key`).
+    of `made_by`, the key of everything else that decides its bytes (`make_key`). With `one_group_per_shard` the shards
+    of a group do not depend on the other groups.
     """
     groups = rows.column("group").to_pylist()
     weights = weights if weights is not None else [1.0] * len(groups)
+    boundaries = _find_boundaries(groups, weights, max_weight, one_group_per_shard)
     return [
         Shard(number, start, stop, fingerprint(rows.slice(start, stop - start).to_pydict(), made_by))
-        for number, (start, stop) in enumerate(_find_boundaries(groups, weights, max_weight))
+        for number, (start, stop) in enumerate(boundaries)
     ]
 
 
-def _find_boundaries(groups: list[str], weights: Sequence[float], max_weight: float) -> Iterator[tuple[int, int]]:
+def _find_boundaries(
+    groups: list[str], weights: Sequence[float], max_weight: float, one_group_per_shard: bool
+) -> Iterator[tuple[int, int]]:
     start, held = 0, 0.0
     for first, last in _find_groups(groups):
         size = sum(weights[first:last])
-        if start < first and held + size > max_weight:
+        if start < first and (one_group_per_shard or held + size > max_weight):
             yield start, first
             start, held = first, 0.0
         if size <= max_weight:

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import tables
 from pipeline.cli.app import app, main
+from pipeline.cli.output import OutputFolder
 from tests.helpers import photographs
 
 
@@ -43,7 +45,7 @@ def list_files(folder):
     return sorted(name for name in photographs.files(folder) if not name.startswith(".cosal/"))
 
 
-def test_a_folder_of_groups_becomes_maps_sheets_and_scores(model, ray_session, tmp_path):
+def test_a_folder_of_groups_becomes_maps_sheets_and_scores(model, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 3, "bear": 1}) / "images"
     (photos / "bear" / "broken.jpg").write_bytes(b"no picture")
     result = run("predict", photos, tmp_path / "out", "--model", model)
@@ -61,14 +63,15 @@ def test_a_folder_of_groups_becomes_maps_sheets_and_scores(model, ray_session, t
     assert [row["path"] for row in read_csv(tmp_path / "out" / "rejects.csv")] == ["bear/broken.jpg"]
 
 
-def test_a_folder_of_photographs_is_one_group_and_a_second_run_predicts_nothing(model, ray_session, tmp_path):
+def test_a_folder_of_photographs_is_one_group_and_a_second_run_predicts_nothing(model, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 3}) / "images" / "apple"
-    for expected in ("3 predicted", "0 predicted"):
-        assert f"predict: {expected}" in predict(photos, tmp_path / "out", model).stdout
+    for predicted in (3, 0):
+        summary = json.loads(predict(photos, tmp_path / "out", model, "--json").stdout)
+        assert (summary["maps"], summary["predicted"]) == (3, predicted)
     assert list_files(tmp_path / "out")[1:4] == ["apple/0000.png", "apple/0001.png", "apple/0002.png"]
 
 
-def test_results_of_renamed_groups_and_removed_photographs_go(model, ray_session, tmp_path):
+def test_results_of_renamed_groups_and_removed_photographs_go(model, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 2, "bear": 2}) / "images"
     predict(photos, tmp_path / "out", model)
     (tmp_path / "out" / "bear" / "mine.txt").write_text("notes")
@@ -82,7 +85,7 @@ def test_results_of_renamed_groups_and_removed_photographs_go(model, ray_session
     ]
 
 
-def test_names_that_are_too_long_for_a_map_or_a_sheet_are_rejects(model, ray_session, tmp_path):
+def test_names_that_are_too_long_for_a_map_or_a_sheet_are_rejects(model, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 1}) / "images"
     long_name, long_group = "n" * 253, "g" * 253
     shutil.copytree(photos / "apple", photos / long_group)
@@ -94,10 +97,64 @@ def test_names_that_are_too_long_for_a_map_or_a_sheet_are_rejects(model, ray_ses
     assert (tmp_path / "out" / long_group / "0000.png").is_file()
 
 
-def test_spreadsheets_do_not_run_names_as_formulas(model, ray_session, tmp_path):
+def test_spreadsheets_do_not_run_names_as_formulas(model, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"=1+1": 1}) / "images"
     predict(photos, tmp_path / "out", model)
     assert read_csv(tmp_path / "out" / "scores.csv")[0]["group"] == "'=1+1"
+
+
+def test_maps_are_the_same_bytes_on_ray_and_in_this_process(model, ray_session, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 9, "bear": 1, "chair": 3}) / "images"
+    picture = (photos / "apple" / "0001.png").read_bytes()
+    (photos / "apple" / "0001.png").write_bytes(picture[: len(picture) // 2])
+    for out, where in (("ray", "--ray"), ("threads", "--no-ray")):
+        result = run("predict", photos, tmp_path / out, "--model", model, "--batch-size", 4, where)
+        assert "12 co-saliency maps of 3 groups" in result.stdout
+    files = [photographs.files(tmp_path / out) for out in ("ray", "threads")]
+    results = [{name: data for name, data in found.items() if not name.startswith(".cosal/")} for found in files]
+    assert results[0] == results[1] and len(results[0]) == 12 + 3 + 2
+
+
+def test_nested_folders_are_groups_named_by_their_paths(model, tmp_path):
+    made = photographs.write(tmp_path / "made", {"a": 1, "b": 2}) / "images"
+    (tmp_path / "photos" / "trip").mkdir(parents=True)
+    made.joinpath("a").rename(tmp_path / "photos" / "trip" / "day 1")
+    made.joinpath("b", "0001.png").rename(tmp_path / "photos" / "trip" / "0001.png")
+    made.joinpath("b").rename(tmp_path / "photos" / "home")
+    assert predict(tmp_path / "photos", tmp_path / "out", model).exit_code == 0
+    maps = [name for name in list_files(tmp_path / "out") if name.endswith(".png")]
+    assert maps == ["home/0000.png", "trip/0001.png", "trip/day 1/0000.png"]
+    assert not read_csv(tmp_path / "out" / "rejects.csv")
+
+
+def test_image_files_are_one_group_named_after_their_folder(model, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 3}) / "images" / "apple"
+    files = [photos / "0000.png", photos / "0002.png"]
+    assert run("predict", *files, tmp_path / "out", "--model", model, "--sism", "ones").exit_code == 0
+    assert [name for name in list_files(tmp_path / "out") if name.endswith(".png")] == [
+        *("apple/0000.png", "apple/0002.png")
+    ]
+
+
+@pytest.mark.parametrize("top", ["", "holiday/"])
+def test_a_zip_archive_is_a_folder(model, tmp_path, top):
+    photos = photographs.write(tmp_path / "photos", {"apple": 2, "bear": 1}) / "images"
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for file in photos.rglob("*.png"):
+            archive.write(file, f"{top}{file.relative_to(photos)}")
+        archive.writestr(f"{top}../../escaped.png", b"outside")
+    assert predict(tmp_path / "photos.zip", tmp_path / "out", model).exit_code == 0
+    maps = [name for name in list_files(tmp_path / "out") if name.endswith(".png")]
+    assert maps == ["apple/0000.png", "apple/0001.png", "bear/0000.png"]
+    assert not list(tmp_path.parent.glob("**/escaped.png"))
+
+
+def test_rejects_change_the_exit_code_only_with_strict(model, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 1}) / "images"
+    (photos / "apple" / "broken.jpg").write_bytes(b"no picture")
+    assert predict(photos, tmp_path / "out", model).exit_code == 0
+    assert predict(photos, tmp_path / "out", model, "--strict").exit_code == 3
+    assert CliRunner().invoke(app, ["predict", "--batch-size", "0"]).exit_code == 2
 
 
 def make_flat_folder(folder):
@@ -150,6 +207,8 @@ def make_foreign_file(folder):
         (lambda folder: make_groups(folder, "rejects.csv"), "photos", "out", "rename the group 'rejects.csv'"),
         (lambda folder: make_groups(folder, "apple"), "photos", "/proc/out", "cannot be written"),
         (lambda folder: (folder / "photos").mkdir(), "photos", "out", "no image"),
+        (lambda folder: None, "photos", "out", "there is no file or folder photos"),
+        (lambda folder: (folder / "photos.zip").write_bytes(b"PK\5\6" + bytes(18)), "photos.zip", "out", "no image"),
     ],
 )
 def test_a_folder_that_must_not_be_written_is_refused_before_the_first_byte(
@@ -190,6 +249,22 @@ def test_a_table_is_exported(tmp_path):
     samples = photographs.samples(tmp_path / "samples", {"apple": 2}, 16)
     assert "2 PNG files" in run("export", samples, tmp_path / "out").stdout
     assert len(tables.read_table(samples)) == len(list((tmp_path / "out" / "apple").glob("*.png")))
+
+
+def test_a_collection_without_a_usable_file_is_answered_by_one_sentence(tmp_path, monkeypatch, capsys, model):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    error = get_error(monkeypatch, capsys, "predict", "photos", "out", "--model", str(model))
+    assert "none of 1 files" in error and "notes.txt" in error
+
+
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_one_runs(model, tmp_path, monkeypatch, capsys):
+    make_groups(tmp_path, "apple")
+    monkeypatch.chdir(tmp_path)
+    with OutputFolder(tmp_path / "out").lock():
+        error = get_error(monkeypatch, capsys, "predict", "photos", "out", "--model", str(model))
+    assert "is being written by process" in error
 
 
 def test_the_console_script_is_installed(tmp_path):

@@ -16,8 +16,9 @@ from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import tables
 from pipeline.predict.config import PredictConfig
+from pipeline.predict.maps import MapsJob
 from pipeline.predict.plan import OUTPUT_VERSION
-from pipeline.predict.stage import predict_maps
+from pipeline.runtime.threads import ThreadExecutor, ThreadPool
 from tests.helpers import photographs
 
 FILE = Path(__file__).with_name("golden.json")
@@ -31,7 +32,9 @@ def compute_means(folder):
     checkpoint.save(ICNet(Config(size=64, width=0.125, init="he")), folder / "model.safetensors")
     samples = photographs.samples(folder / "samples", {"apple": 5, "bear": 1, "chair": 7}, 64)
     config = PredictConfig(shard_size=6, batch_size=4)
-    predict_maps(samples, folder / "model.safetensors", folder / "maps", folder / "work", config)
+    job = MapsJob(samples, folder / "model.safetensors", folder / "maps", folder / "work", config)
+    with ThreadPool(1) as pool:
+        job.run(ThreadExecutor(pool))
     means = {}
     for row in tables.read_table(folder / "maps").to_pylist():
         map_ = images.resize(images.decode_gray(row["map"]), (64, 64)).reshape(4, 16, 4, 16)
@@ -39,7 +42,7 @@ def compute_means(folder):
     return means
 
 
-def test_maps_change_only_with_the_output_version(ray_session, tmp_path):
+def test_maps_change_only_with_the_output_version(tmp_path):
     golden = json.loads(FILE.read_text())
     assert golden["output_version"] == OUTPUT_VERSION, f"record the new maps: see {__file__}"
     means = compute_means(tmp_path)

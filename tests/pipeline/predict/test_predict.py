@@ -11,8 +11,10 @@ from icnet.model import ICNet
 from pipeline import tables
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.inputs import ReadSamples, make_batches
+from pipeline.predict.maps import MapsJob, find_empty_groups
 from pipeline.predict.plan import name_subgroups, plan_maps
 from pipeline.predict.stage import predict_maps
+from pipeline.runtime.threads import ThreadExecutor, ThreadPool
 from tests.helpers import photographs
 
 SIDE = 64
@@ -34,15 +36,17 @@ def samples(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(samples, model, tmp_path_factory, ray_session):
+def made(samples, model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("maps")
-    predict_maps(samples, model, folder / "maps", folder / "work", CONFIG)
+    predict(samples, model, folder)
     return folder / "maps"
 
 
-def predict(samples, model, folder, **changed):
+def predict(samples, model, folder, num_threads=2, **changed):
+    """Predict in this process; `test_maps_are_the_same_bytes_on_ray` compares it with Ray."""
     config = PredictConfig(**{**CONFIG.model_dump(), **changed})
-    predict_maps(samples, model, folder / "maps", folder / "work", config)
+    with ThreadPool(num_threads) as pool:
+        MapsJob(samples, model, folder / "maps", folder / "work", config).run(ThreadExecutor(pool))
     return tables.read_table(folder / "maps").to_pylist()
 
 
@@ -100,9 +104,25 @@ def test_a_sample_of_a_large_group_is_evenly_spaced(samples):
     assert [row["name"] for row in pickle.loads(read)] == ["0000", "0004", "0008", "0012"]
 
 
-def test_the_number_of_workers_does_not_change_the_bytes(samples, model, made, tmp_path):
-    predict(samples, model, tmp_path, num_actors=3)
+def test_the_number_of_threads_does_not_change_the_bytes(samples, model, made, tmp_path):
+    predict(samples, model, tmp_path, num_threads=3)
     assert photographs.files(tmp_path / "maps") == photographs.files(made)
+
+
+def test_maps_are_the_same_bytes_on_ray(samples, model, ray_session, tmp_path):
+    config = PredictConfig(shard_size=6, batch_size=4, num_actors=3)
+    predict_maps(samples, model, tmp_path / "ray" / "maps", tmp_path / "ray" / "work", config)
+    predict(samples, model, tmp_path / "threads", shard_size=6)
+    assert photographs.files(tmp_path / "ray" / "maps") == photographs.files(tmp_path / "threads" / "maps")
+
+
+def test_a_second_look_over_several_shards_gives_the_maps_of_one_shard(samples, tmp_path):
+    torch.manual_seed(4)
+    file = tmp_path / "model.safetensors"
+    checkpoint.save(ICNet(Config(size=SIDE, width=0.125, init="he", looks=2)), file)
+    whole = predict(samples, file, tmp_path / "whole")
+    spread = predict(samples, file, tmp_path / "spread", shard_size=4)
+    assert largest_difference(spread, whole) <= 1
 
 
 def test_the_batch_size_changes_maps_by_rounding_only(samples, model, made, tmp_path):
@@ -139,9 +159,10 @@ def test_a_subgroup_may_be_larger_than_a_shard(samples, model, made, tmp_path):
     assert largest_difference(predict(samples, model, tmp_path / "pieces", subgroup_size=9, shard_size=4), whole) <= 1
 
 
-def test_a_second_run_predicts_nothing(samples, model, made, capsys):
-    predict_maps(samples, model, made, made.parent / "work", CONFIG)
-    assert "0 predicted" in capsys.readouterr().out
+def test_a_second_run_predicts_nothing(samples, model, made):
+    job = MapsJob(samples, model, made, made.parent / "work", CONFIG)
+    with ThreadPool(1) as pool:
+        assert job.run(ThreadExecutor(pool)).predicted == 0
 
 
 def test_other_weights_and_other_samples_make_other_shards(samples, tmp_path):
@@ -153,7 +174,7 @@ def test_other_weights_and_other_samples_make_other_shards(samples, tmp_path):
     assert not keys & {shard.key for shard in plan_maps(other, CONFIG, "a")}
 
 
-def test_a_group_with_nearly_empty_sisms_is_reported(samples, model, ray_session, tmp_path, capsys):
+def test_a_group_with_nearly_empty_sisms_is_reported(samples, model, tmp_path):
     table = tables.read_table(samples)
     dark = images.encode(np.zeros((SIDE, SIDE), np.uint8))
     sisms = [
@@ -164,7 +185,7 @@ def test_a_group_with_nearly_empty_sisms_is_reported(samples, model, ray_session
     tables.write_table(tmp_path / "samples", table.set_column(position, table.schema.field("sism"), [sisms]), [])
     rows = predict(tmp_path / "samples", model, tmp_path)
     assert all(np.isfinite(row["weight"]) for row in rows)
-    assert "group 'door': SISMs are nearly empty" in capsys.readouterr().out
+    assert find_empty_groups(tmp_path / "maps") == ["door"]
 
 
 @pytest.mark.slow

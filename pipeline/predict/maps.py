@@ -1,0 +1,78 @@
+"""Co-saliency maps of a samples table, computed by any executor."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import tables
+from pipeline.predict.actors import MapsActor
+from pipeline.predict.config import PredictConfig
+from pipeline.predict.inputs import ReadSamples
+from pipeline.predict.large_groups import prepare_large_groups
+from pipeline.predict.plan import find_large_groups, plan_maps
+from pipeline.runtime.executor import Executor
+from pipeline.tables import Shard
+
+MIN_SALIENCY = 0.02
+"""SISMs with a lower mean value are nearly empty, and the network fails (section 4.4)."""
+
+
+@dataclass(frozen=True)
+class MapsMade:
+    """Images of a maps table; those predicted now, and the seconds that took."""
+
+    rows: int
+    predicted: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MapsJob:
+    """Tables, model and parameters of a run. `work` keeps the cues of large groups until the maps are finished;
+    `storage` is where the shards are stored; with `one_group_per_shard` groups do not share a batch."""
+
+    samples: Path
+    model: Path
+    maps: Path
+    work: Path
+    config: PredictConfig
+    storage: str | None = None
+    one_group_per_shard: bool = False
+
+    def run(self, executor: Executor) -> MapsMade:
+        """Predict the co-saliency maps of the samples, or those that are missing.
+
+        Raises TableError if the samples are unfinished, and CheckpointError if `model` is not a checkpoint.
+        """
+        weights = hashlib.sha256(self.model.read_bytes()).hexdigest()
+        shards = plan_maps(self.samples, self.config, weights, self.one_group_per_shard)
+        seconds = 0.0
+        with tables.TableWriter(self.maps, shards, tables.MAPS, self.storage) as writer:
+            if writer.missing:
+                with executor.connect():
+                    seconds = self._predict(shards, writer, executor)
+            counts = writer.finish(stage="predict", model=weights, subgroup_size=self.config.subgroup_size)
+            shutil.rmtree(self.work, ignore_errors=True)
+        return MapsMade(counts.rows, sum(map(len, writer.missing)), seconds)
+
+    def _predict(self, shards: list[Shard], writer: tables.TableWriter, executor: Executor) -> float:
+        pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, wants_gpu=True)
+        network = {
+            "model": str(self.model.resolve()),
+            "batch_size": self.config.batch_size,
+            "precision": self.config.precision,
+            "context": executor.context,
+        }
+        read = ReadSamples(str(self.samples.resolve()), self.config.subgroup_size)
+        large_groups = find_large_groups(self.samples, shards, self.config.subgroup_size)
+        parts = prepare_large_groups(large_groups, writer.missing, self.work, read, network, executor, pool)
+        arguments = {"folder": writer.address, "parts": parts, **network}
+        return executor.process_shards(writer.missing, read.__call__, MapsActor, arguments, pool, "co-saliency maps")
+
+
+def find_empty_groups(maps: Path) -> list[str]:
+    """Groups whose SISMs are nearly empty, so that their maps are unreliable (section 4.4)."""
+    rows = tables.read_table(maps, ["group", "saliency"])
+    means = rows.group_by("group").aggregate([("saliency", "mean")]).to_pylist()
+    return sorted(row["group"] for row in means if row["saliency_mean"] < MIN_SALIENCY)

@@ -1,0 +1,105 @@
+"""What processes the shards of a table: a Ray cluster (`stream`) or threads of this process (`threads`)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Task = dict[str, Any]
+"""A shard to be processed: `number`, `start`, `stop` and `key`, and after reading its `payload`."""
+
+
+class Item(Protocol):
+    """A shard: rows `start` to `stop` of a table."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def stop(self) -> int: ...
+    @property
+    def key(self) -> str: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class ActorPool:
+    """The number of actors, and the GPUs of each (a fraction shares a GPU, 0 uses the CPU)."""
+
+    count: int
+    gpus: float
+
+
+class SharedValue(Protocol[T]):
+    """A value that workers share."""
+
+    def get(self) -> T: ...
+
+
+@dataclass(frozen=True)
+class LocalValue(Generic[T]):
+    """A value in this process."""
+
+    value: T
+
+    def get(self) -> T:
+        """The value."""
+        return self.value
+
+
+def map_in_order(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """`work(item)` of every item, one after the other."""
+    return [work(item) for item in items]
+
+
+def ignore_progress(count: float) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What an executor gives to readers and actors.
+
+    `map_batches` computes a function of many items, in order. `report_progress` gets the number of images that are
+    done; a step of several gets its share.
+    """
+
+    map_batches: Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]] = map_in_order
+    report_progress: Callable[[float], None] = ignore_progress
+
+
+class Executor(Protocol):
+    """Processes shards."""
+
+    context: WorkerContext
+
+    def connect(self) -> AbstractContextManager[None]:
+        """Make the executor ready, for the duration of a block."""
+        ...
+
+    def share(self, value: T) -> SharedValue[T]:
+        """A handle of a value, for the arguments of readers and actors."""
+        ...
+
+    def plan_actors(self, count: int | None, gpus: float | None, wants_gpu: bool) -> ActorPool:
+        """The actors that params ask for; None is the default for this machine or cluster."""
+        ...
+
+    def process_shards(
+        self,
+        shards: Sequence[Item],
+        read: Callable[[Task], Task],
+        actor: Callable[..., Callable[[Task], Task]],
+        arguments: dict[str, Any],
+        pool: ActorPool,
+        label: str,
+    ) -> float:
+        """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds.
+
+        `actor` returns the `number` of the shard and its `images`.
+        """
+        ...
