@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import tables
 from tests.helpers.checkout import change_params, clone, run_dvc
 
 UP_TO_DATE = "Data and pipelines are up to date."
 STAGES = ["demo", "index", "sism", "train", "predict", "evaluate", "register"]
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +61,16 @@ def test_an_edit_of_a_stage_runs_that_stage(repository):
         assert "Running stage 'register'" in output and "Running stage 'train'" not in output
     finally:
         file.write_text(text)
+
+
+def test_a_table_of_version_0_1_is_unfinished_and_made_again(repository):
+    """Such a table has a `receipt.json`, and no manifest."""
+    table = repository / "data" / "samples" / "demo_unseen"
+    before = {file.name: file.read_bytes() for file in table.iterdir()}
+    (table / tables.MANIFEST_FILE).rename(table / "receipt.json")
+    with pytest.raises(tables.TableError, match="no finished table"):
+        tables.load_manifest(table)
+    output = run_dvc(repository, "repro", "sism@demo_unseen")
+    assert "Running stage 'sism@demo_unseen'" in output
+    assert {file.name: file.read_bytes() for file in table.iterdir()} == before
+    assert run_dvc(repository, "status").strip() == UP_TO_DATE
