@@ -12,7 +12,8 @@ import pytest
 from icnet import images, sod
 from pipeline import tables
 from pipeline.sism.config import SismConfig
-from pipeline.sism.stage import make_samples, plan_samples
+from pipeline.sism.samples import plan_samples
+from pipeline.sism.stage import make_samples
 from tests.helpers import photographs
 
 SIZE = 32
