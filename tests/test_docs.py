@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 
-from icnet import sod
+from icnet import backbones, sod
+from icnet.config import Config
+from icnet.model import ICNet
 from pipeline import tables
 from pipeline.cli.app import app
 from pipeline.cli.sections import SECTIONS
@@ -94,6 +97,16 @@ def test_the_example_of_a_sod_method_works(monkeypatch):
             function()
     with pytest.raises(sod.SodError, match="spread"):
         sod.make_method("center?spread=-1")
+
+
+def test_the_example_of_a_backbone_works(monkeypatch):
+    *_, backbone, check = examples(ROOT / "CONTRIBUTING.md")
+    monkeypatch.setitem(backbones.BACKBONES, "resnet18", run(backbone, "resnet18").ResNet18)
+    run(check).test_a_group_gets_maps()
+    model = ICNet(Config(backbone="resnet18", size=64))
+    state = {name: torch.ones_like(tensor) for name, tensor in model.backbone.pretrained.state_dict().items()}
+    model.backbone.fill_pretrained(state)
+    assert all((tensor == 1).all() for tensor in model.backbone.pretrained.state_dict().values())
 
 
 def test_the_example_of_a_layout_works(monkeypatch, tmp_path):
