@@ -38,6 +38,11 @@ class Config:
     """Table 2: with False, maps of ones replace the SISMs."""
     rearranged: bool = True
     """Table 2: sort the channels of the SCF by the CSA map."""
+    similarity_maps: bool = False
+    """Give the blocks, beside the features, the CSA maps and the similarity of each cell to two SIVs: the mean SIV of
+    the group, and the one that the image's own SISM gives."""
+    residual_maps: bool = False
+    """Let every finer map of the decoder be a correction of the coarser one: the logits are added."""
     alpha: Literal["learned", "one"] = "learned"
     """Equation 2: alpha is learned in the paper; the program has none, which is 1."""
     cfm_sum: Literal["normalized", "raw"] = "normalized"
@@ -62,6 +67,8 @@ class Config:
             raise ValueError(f"size must be at least {MIN_SIZE} px, got {self.size}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width must be in (0, 4], got {self.width}")
+        if self.similarity_maps and self.fusion != "cfm":
+            raise ValueError("similarity_maps needs fusion cfm: without it there is no CSA map")
         if self.rearranged and (self.features, self.fusion) != ("scf", "cfm"):
             raise ValueError("rearranged needs features scf and fusion cfm: without them there is nothing to sort")
 

@@ -74,6 +74,11 @@ def compute_csa(
     return maps.view(len(features), 1, *features.shape[2:]), weights
 
 
+def correlate_siv(features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "n c"]) -> Float[Tensor, "n 1 h w"]:
+    """The correlation of every cell of an image with one SIV, in [-1, 1]."""
+    return torch.einsum("nchw,nc->nhw", features, sivs).unsqueeze(1)
+
+
 def compute_scf(features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p h w"]:
     """Self-correlation features: channel z holds the correlation of every cell with cell z (section 3.4)."""
     return _correlate(flatten_cells(features), features)

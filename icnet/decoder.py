@@ -43,11 +43,15 @@ class Decoder(nn.Module):
     """From the fused features to co-saliency maps at four levels, coarse to fine.
 
     `low`: channels of the backbone's three low levels, coarse to fine; `channels`: of the features at the coarsest map
-    and at these levels; `widened`: between the two convolutions of each stage.
+    and at these levels; `widened`: between the two convolutions of each stage; `residual`: add the logits of each map
+    to those of the next finer one.
     """
 
-    def __init__(self, low: Sequence[int], channels: Sequence[int], widened: Sequence[int]) -> None:
+    def __init__(
+        self, low: Sequence[int], channels: Sequence[int], widened: Sequence[int], residual: bool = False
+    ) -> None:
         super().__init__()
+        self.residual = residual
         self.head = nn.Conv2d(channels[0], 1, 1)
         self.stages = nn.ModuleList(map(Refine, low, channels, widened, channels[1:]))
 
@@ -57,7 +61,7 @@ class Decoder(nn.Module):
 
     def predict_coarsest(self, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
         """The coarsest map, which needs no low levels."""
-        return _predict_map(self.head, features)
+        return _compute_logits(self.head, features).sigmoid()
 
     def forward(
         self,
@@ -70,16 +74,19 @@ class Decoder(nn.Module):
 
         `low`: compressed levels, coarse to fine.
         """
-        coarsest = self.predict_coarsest(features)
+        logits = _compute_logits(self.head, features)
+        coarsest = logits.sigmoid()
         maps = [coarsest]
         last = len(self.stages) - 1
         for number, (stage, level) in enumerate(zip(self.stages, low, strict=True)):
             features = stage(level, (coarsest, sisms), features)
-            if every_map or number == last:
-                maps.append(_predict_map(stage.get_submodule("head"), features))
+            if every_map or number == last or self.residual:
+                own = _compute_logits(stage.get_submodule("head"), features)
+                logits = own + resize(logits, own.shape[2:]) if self.residual else own
+                maps.append(logits.sigmoid())
         return maps if every_map else maps[-1:]
 
 
-def _predict_map(head: nn.Module, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
+def _compute_logits(head: nn.Module, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 h w"]:
     logits: Tensor = head(features)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -68,8 +68,8 @@ class Predictor:
             own = [self.model.pool_cues(*pair) for pair in zip(batches, masks, strict=True)]
             cues = Cues.merge(own).split(sizes)
             for _ in range(self.looks - 1):
-                pairs = zip(batches, _assign(masks, sizes, cues), strict=True)
-                again = self.map_batches(lambda pair: self.model.pool_again(*pair), pairs)
+                parts = zip(batches, masks, _assign(masks, sizes, cues), strict=True)
+                again = self.map_batches(lambda part: self.model.pool_again(*part), parts)
                 cues = Cues.merge(list(again)).split(sizes)
         parts = zip(batches, masks, _assign(masks, sizes, cues), strict=True)
         decoded = self.map_batches(lambda part: self.model.decode(*part, every_map), parts)
@@ -88,7 +88,7 @@ class Predictor:
             features = self.model.encode(batch, low=False)
             if cues is None:
                 return self.model.pool_cues(features, maps)
-            return self.model.pool_again(features, [(len(batch), cues)])
+            return self.model.pool_again(features, maps, [(len(batch), cues)])
 
         return Cues.merge(list(self.map_batches(find_cues, zip(self._split(images), self._split(sisms), strict=True))))
 

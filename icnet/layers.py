@@ -7,9 +7,9 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def scale_channels(channels: int, width: float) -> int:
-    """A number of channels times the width of the network, rounded to a multiple of 8, at least 8."""
-    return max(8, 8 * round(channels * width / 8))
+def scale_channels(channels: int, width: float, step: int = 8) -> int:
+    """A number of channels times the width of the network, rounded to a multiple of `step`, at least `step`."""
+    return max(step, step * round(channels * width / step))
 
 
 def resize(maps: Float[Tensor, "n c _h _w"], size: tuple[int, ...]) -> Float[Tensor, "n c h w"]:

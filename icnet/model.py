@@ -64,7 +64,8 @@ class ICNet(nn.Module):
         decoded = self.backbone.decoder_channels
         self.fuse56 = Residual(out)
         self.fuse45 = nn.Sequential(Residual(out), nn.Conv2d(out, decoded[0], 1))
-        self.decoder = Decoder(self.backbone.low_channels, decoded, self.backbone.widened_channels)
+        widened = self.backbone.widened_channels
+        self.decoder = Decoder(self.backbone.low_channels, decoded, widened, config.residual_maps)
         initialize_weights(self, self.backbone.pretrained, config.init)
         if self.backbone.frozen:
             fill_identity(self.compress.requires_grad_(False))
@@ -113,7 +114,7 @@ class ICNet(nn.Module):
         if cues is None:
             cues = self.pool_cues(features, sisms)
             for _ in range(self.config.looks - 1):
-                cues = self.pool_again(features, [(len(sisms), cues)])
+                cues = self.pool_again(features, sisms, [(len(sisms), cues)])
         return self.decode(features, sisms, [(len(sisms), cues)], every_map)[0]
 
     def encode(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Features:
@@ -152,9 +153,9 @@ class ICNet(nn.Module):
         ones = torch.ones_like(sisms)
         return self.pool_from_maps(features, ones, ones)
 
-    def pool_again(self, features: Features, groups: Members) -> Cues:
+    def pool_again(self, features: Features, sisms: Float[Tensor, "n 1 s s"], groups: Members) -> Cues:
         """The cues of the next look, from those of the look before: SIVs pooled from its coarsest maps."""
-        maps = self.find_coarse_maps(features, groups)
+        maps = self.find_coarse_maps(features, sisms, groups)
         return self.pool_from_maps(features, maps, 1 - maps)
 
     def pool_from_maps(
@@ -168,17 +169,24 @@ class ICNet(nn.Module):
                 blocks.append(torch.stack([correlation.nmap(part, side) for side in masks], dim=1))
         return Cues(tuple(blocks))
 
-    def find_coarse_maps(self, features: Features, groups: Members) -> Float[Tensor, "n 1 h w"]:
+    def find_coarse_maps(
+        self, features: Features, sisms: Float[Tensor, "n 1 s s"], groups: Members
+    ) -> Float[Tensor, "n 1 h w"]:
         """The coarsest co-saliency maps, in [0, 1]: cheap, as they need nothing of the decoder's finer stages."""
-        _, fused, _ = self.enhance(features, groups)
+        _, fused, _ = self.enhance(features, groups, self._pool_own_cues(features, sisms))
         return self.decoder.predict_coarsest(fused)
 
-    def enhance(self, features: Features, groups: Members) -> tuple[dict[int, Tensor], Tensor, list[Tensor]]:
-        """CSA maps by stage, the fused co-saliency features, and for each group the weights of its SIVs."""
+    def enhance(
+        self, features: Features, groups: Members, own: Cues | None = None
+    ) -> tuple[dict[int, Tensor], Tensor, list[Tensor]]:
+        """CSA maps by stage, the fused co-saliency features, and for each group the weights of its SIVs.
+
+        `own`: the cues of these images alone, for `Config.similarity_maps`.
+        """
         enhanced, csa, weights = [], {}, []
         for block, (stage, part) in enumerate(zip(STAGES, features.high, strict=True)):
             sivs = [(count, cues.sivs[block].to(part.dtype)) for count, cues in groups]
-            found, maps, shares = self.blocks[str(stage)](part, sivs)
+            found, maps, shares = self.blocks[str(stage)](part, sivs, None if own is None else own.sivs[block])
             enhanced.append(found)
             weights.append(shares)
             if maps is not None:
@@ -193,7 +201,7 @@ class ICNet(nn.Module):
     ) -> list[Prediction]:
         """A prediction for the images of each group."""
         sisms = sisms if self.config.sisms else torch.ones_like(sisms)
-        csa, fused, weights = self.enhance(features, groups)
+        csa, fused, weights = self.enhance(features, groups, self._pool_own_cues(features, sisms))
         averaged = self.config.output == "mean" and not every_map
         low = [self._open_batch(part) for part in features.low]
         found = self.decoder(self._open_batch(fused), low, self._open_batch(sisms), every_map or averaged)
@@ -208,6 +216,9 @@ class ICNet(nn.Module):
         Raises KeyError where there is none of that name.
         """
         return (dict(self.named_children()) | self.backbone.parts())[name]
+
+    def _pool_own_cues(self, features: Features, sisms: Float[Tensor, "n 1 s s"]) -> Cues | None:
+        return self.pool_cues(features, sisms) if self.config.similarity_maps else None
 
     def _open_batch(self, part: Tensor) -> Tensor:
         """For compiled parts: at least two images, of a number left open, so that one compilation serves all."""

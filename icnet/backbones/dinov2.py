@@ -40,7 +40,7 @@ class DINOv2(Backbone):
         heads = max(1, round(NUM_HEADS * config.width))
         self.depths = config.depths
         self.vit = VisionTransformer(heads, max(config.depths)).requires_grad_(False)
-        first, second, third = (scale_channels(channels, config.width) for channels in STEM_CHANNELS)
+        first, second, third = (scale_channels(channels, config.width, step=4) for channels in STEM_CHANNELS)
         self.stem = Stem((first, second, third))
         self.channels = (self.vit.channels,) * 3
         self.sides = (config.size // PATCH_SIZE,) * 3

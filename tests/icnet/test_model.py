@@ -12,7 +12,7 @@ from icnet.correlation import Cues
 from icnet.inference import Predictor, optimize
 from icnet.loss import iou_loss
 from icnet.model import ICNet
-from tests.icnet.networks import BOTH, SIZE
+from tests.icnet.networks import ALL, SIZE
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,9 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=ALL)
 def small(request):
-    return Config(**BOTH[request.param])
+    return Config(**ALL[request.param])
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_later_look_pools_its_sivs_from_the_coarsest_map(small):
     twice = ICNet(replace(small, looks=2)).double().eval().requires_grad_(False)
     twice.load_state_dict(once.state_dict())
     features = once.encode(images)
-    coarse = once.find_coarse_maps(features, [(4, once.pool_cues(features, sisms))])
+    coarse = once.find_coarse_maps(features, sisms, [(4, once.pool_cues(features, sisms))])
     expected = once(images, sisms, once.pool_from_maps(features, coarse, 1 - coarse))
     torch.testing.assert_close(twice(images, sisms), expected, rtol=0, atol=1e-12)
     assert (expected - once(images, sisms)).abs().max() > 1e-6

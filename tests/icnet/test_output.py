@@ -9,13 +9,13 @@ from icnet import checkpoint
 from icnet.config import Config
 from icnet.inference import Predictor, optimize
 from icnet.model import ICNet
-from tests.icnet.networks import BOTH, SIZE
+from tests.icnet.networks import ALL, SIZE
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=ALL)
 def finest(request):
     torch.manual_seed(0)
-    return ICNet(Config(**BOTH[request.param])).double().eval().requires_grad_(False)
+    return ICNet(Config(**ALL[request.param])).double().eval().requires_grad_(False)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from icnet.config import Config
 from icnet.inference import Predictor
 from icnet.loss import iou_loss
 from icnet.model import ICNet
-from tests.icnet.networks import BOTH, SIZE
+from tests.icnet.networks import BOTH, FULL, SIZE
 
 
 @pytest.fixture(params=BOTH)
@@ -89,6 +89,50 @@ def test_without_the_cfm_every_member_weighs_the_same_and_there_is_no_csa_map(sm
     torch.testing.assert_close(prediction.weights, torch.full((4, 4), 0.25))
 
 
+@pytest.mark.parametrize("row", [2, 3, 5, 6, 7])
+def test_rows_with_the_cfm_train_and_predict_with_all_maps(row):
+    network = ICNet(Config.row(row, **FULL))
+    images, sisms = group()
+    iou_loss(network(images, sisms), (sisms > 0.5).float()).backward()
+    assert all(part.grad is not None for part in network.parameters() if part.requires_grad)
+    with torch.inference_mode():
+        assert network.eval()(images, sisms).shape == (4, 1, SIZE, SIZE)
+
+
+def test_similarity_maps_are_added_to_what_the_blocks_give_without_them(small):
+    network = ICNet(Config(**small, similarity_maps=True)).double().eval().requires_grad_(False)
+    images, sisms = (part.double() for part in group())
+    before = network(images, sisms)
+    for block in network.blocks.values():
+        block.widen.weight.zero_()
+        block.widen.bias.zero_()
+    plain = ICNet(Config(**small)).double().eval().requires_grad_(False)
+    plain.load_state_dict(
+        {
+            key: value
+            for key, value in network.state_dict().items()
+            if not key.startswith("blocks") or ".widen." not in key
+        }
+    )
+    torch.testing.assert_close(network(images, sisms), plain(images, sisms), rtol=0, atol=1e-12)
+    assert (before - plain(images, sisms)).abs().max() > 1e-6
+
+
+def test_a_residual_map_adds_its_logits_to_those_of_the_coarser_map():
+    network = ICNet(Config(**FULL)).double().eval().requires_grad_(False)
+    for stage in network.decoder.stages:
+        stage.head.weight.zero_()
+        stage.head.bias.fill_(1.0)
+    images, sisms = (part.double() for part in group())
+    features = network.encode(images)
+    _, fused, _ = network.enhance(
+        features, [(4, network.pool_cues(features, sisms))], network.pool_cues(features, sisms)
+    )
+    maps = network.decoder(fused, features.low, sisms, every_map=True)
+    for number, finer in enumerate(maps[1:], start=1):
+        torch.testing.assert_close(finer.logit().mean(), maps[0].logit().mean() + number, rtol=0, atol=0.5)
+
+
 def test_row_7_is_the_network_itself():
     assert Config.row(7) == Config()
 
@@ -107,6 +151,7 @@ def test_paper_and_program_are_choices(small, choice):
     ("wrong", "words"),
     [
         ({"size": 16}, "size must be at least 32 px, got 16"),
+        ({"similarity_maps": True, "fusion": "mean", "rearranged": False}, "similarity_maps needs fusion cfm"),
         ({"looks": 4}, "looks must be 1, 2 or 3, got 4"),
         ({"width": 0.0}, "width must be in"),
         ({"features": "nf"}, "rearranged needs features scf"),
