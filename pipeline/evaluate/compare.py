@@ -1,4 +1,4 @@
-"""Maps in one folder against masks in another, both `<group>/<name>.png`: the core of `cosal score`."""
+"""Score the maps of one folder against the masks of another, both `<group>/<name>.png`: the core of `cosal score`."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +9,14 @@ from typing import Any
 from tqdm import tqdm
 
 from icnet import images
-from pipeline.evaluate.folders import Key, find_maps, name_keys
+from pipeline.evaluate.folders import find_maps, format_keys
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.score import Score, score_map_at
+from pipeline.metrics.score import Key, Score, score_map_at
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The scores of the maps that have a mask, and what was left out of them."""
+    """The scores of the maps that have a mask, and what could not be scored."""
 
     scores: Scores
     missing: list[Key]
@@ -27,7 +27,7 @@ class Comparison:
     """Why a map, a mask or a void mask could not be read."""
 
     def content(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """Everything as JSON content."""
         return {
             "images": self.scores.images,
             "overall": self.scores.overall(),
@@ -39,35 +39,35 @@ class Comparison:
         }
 
     def sentences(self) -> list[str]:
-        """What was left out, for a person."""
+        """What could not be scored, as messages."""
         lines = []
         if self.missing:
-            lines.append(f"{len(self.missing)} masks have no map and are not scored: {name_keys(self.missing)}")
+            lines.append(f"{len(self.missing)} masks have no map and are not scored: {format_keys(self.missing)}")
         if self.extra:
-            lines.append(f"{len(self.extra)} maps have no mask and are not scored: {name_keys(self.extra)}")
+            lines.append(f"{len(self.extra)} maps have no mask and are not scored: {format_keys(self.extra)}")
         return lines + [f"{'/'.join(key)} is not scored: {reason}" for key, reason in self.unusable.items()]
 
 
 def compare_folders(maps: Path, masks: Path, void: Path | None = None, size: int | None = None) -> Comparison:
-    """Score maps at `size` x `size` px, or at their masks' own sizes; pixels of `void` masks are left out.
+    """Score maps at `size` x `size` px, or at the size of each mask. Pixels of `void` masks are ignored.
 
-    Raises FolderError where a folder is not there or holds no maps.
+    Raises FolderError if a folder is missing or holds no maps.
     """
     truth = find_maps(masks)
     found = find_maps(maps, truth.files)
-    unlabelled = find_maps(void).files if void is not None else {}
+    voids = find_maps(void).files if void is not None else {}
     side = None if size is None else (size, size)
 
-    def one(key: Key) -> tuple[Key, Score | str]:
+    def score_one(key: Key) -> tuple[Key, Score | str]:
         try:
-            left_out = images.decode_mask(unlabelled[key].read_bytes()) if key in unlabelled else None
+            ignored = images.decode_mask(voids[key].read_bytes()) if key in voids else None
             pair = images.decode_gray(found.files[key].read_bytes()), images.decode_mask(truth.files[key].read_bytes())
-            return key, score_map_at(*pair, left_out, side)
+            return key, score_map_at(*pair, ignored, side)
         except (OSError, images.ImageError) as error:
             return key, str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(tqdm(pool.map(one, found.files), total=len(found.files), unit="image", desc="scores"))
+        results = list(tqdm(pool.map(score_one, found.files), total=len(found.files), unit="image", desc="scores"))
     scored = [(key, score) for key, score in results if isinstance(score, Score)]
     unusable = {key: reason for key, reason in results if isinstance(reason, str)}
     return Comparison(Scores.of(scored), found.missing, found.extra, unusable)

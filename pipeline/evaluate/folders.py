@@ -1,21 +1,21 @@
-"""Maps that others made: folders of `<group>/<name>.png`, found by the key of their image."""
+"""Folders of maps that other programs made: `<group>/<name>.png`."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from pipeline.metrics.score import Key
 
-Key = tuple[str, str]
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class FolderError(ValueError):
-    """A folder of maps that cannot be used; the message names it."""
+    """A folder of maps that cannot be used. The message names it."""
 
 
 @dataclass(frozen=True)
 class MapFiles:
-    """The files of a folder by key, and what does not fit the keys that were asked for."""
+    """The files of a folder by key, keys without a file, and files whose key is not wanted."""
 
     files: dict[Key, Path]
     missing: list[Key]
@@ -23,9 +23,9 @@ class MapFiles:
 
 
 def find_maps(folder: Path, keys: Collection[Key] | None = None) -> MapFiles:
-    """Every map below `folder`, against `keys` where given. Raises FolderError where there is none.
+    """All maps below `folder`, compared with `keys` if given. Raises FolderError if there are none.
 
-    A PNG stands before a file of the same name and another format.
+    If two files have the same name and different formats, the PNG file is used.
     """
     if not folder.is_dir():
         raise FolderError(f"there is no folder {folder}")
@@ -43,11 +43,11 @@ def find_maps(folder: Path, keys: Collection[Key] | None = None) -> MapFiles:
     )
 
 
-def name_keys(keys: Iterable[Key], most: int = 3) -> str:
-    """The first few keys, for a sentence."""
-    keys = ["/".join(key) for key in keys]
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
+def format_keys(keys: Iterable[Key], most: int = 3) -> str:
+    """The first few keys, for a message."""
+    names = ["/".join(key) for key in keys]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _rank_suffix(file: Path) -> int:

@@ -1,57 +1,81 @@
-"""What stage evaluate logs to MLflow."""
+"""Log the outputs of stage evaluate to MLflow."""
 
 import json
 from pathlib import Path
 
-import numpy as np
-
+from icnet import images
 from pipeline import tables, tracking
 from pipeline.evaluate.inputs import Inputs
-from pipeline.metrics import records
+from pipeline.metrics import frames
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Results, Row
+from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Row
+from pipeline.metrics.sums import read_sums
+
+Sums = dict[Row, Scores]
+
+LOGGED = "icnet.evaluated."
+"""Tag of a run, followed by the dataset's name: the key of the outputs that the run holds completely."""
 
 
-def log_results(
-    inputs: Inputs, found: Results, sums: dict[Row, Scores], drawn: dict[str, np.ndarray], out: Path
-) -> None:
-    """Add everything to the run of the training, and a row in the experiment for each other method."""
-    name, run = inputs.dataset, _find_run(inputs)
-    first = sums[ICNET, RESIZED]
-    read = tracking.DataSource(name, str(inputs.root), found.edition, "benchmark", first.images, len(first.groups))
-    run.log_datasets([read])
-    for place, picture in drawn.items():
-        run.log_image(picture, f"{name}/{place}")
-    run.log_file(out, name)
-    if not first.images:
-        return
-    run.log_metrics(
-        _to_metrics(name, sums, ICNET) | {f"{name}/macro/{key}": value for key, value in first.macro().items()}
-    )
-    run.log_metrics({f"{name}/sism/{key}": value for key, value in sums[SISM, RESIZED].overall().items()})
-    run.log_curves({f"{name}/curve/{curve}": first.curve(curve) for curve in ("f", "e", "precision", "recall")})
-    run.log_table(
-        records.to_group_table({row: one for row, one in sums.items() if row[1] == RESIZED}), f"{name}/groups.json"
-    )
+def log_outputs(inputs: Inputs, out: Path, key: str) -> bool:
+    """Add the outputs in the folder `out` to the run of the training, unless it holds them already.
+
+    Each other method gets a run of its own. Returns whether something was logged. Raises TrackingError.
+    """
+    with tracking.translate_errors(tracking.find_server(), f"the scores are in {out}, run again to log them"):
+        run, tag = _find_run(inputs), f"{LOGGED}{inputs.dataset}"
+        if run.read_tags().get(tag) == key:
+            return False
+        sums, edition = read_sums(out / "groups.parquet")
+        benchmark = _describe_benchmark(inputs, sums, edition)
+        _log_files(run, inputs, out, benchmark)
+        if (ICNET, RESIZED) in sums:
+            _log_scores(run, inputs, sums, benchmark)
+        run.set_tags({tag: key})
+        return True
+
+
+def _describe_benchmark(inputs: Inputs, sums: Sums, edition: str) -> tracking.DataSource:
+    scores = sums.get((ICNET, RESIZED), Scores.of([]))
+    count = len(scores.groups)
+    return tracking.DataSource(inputs.dataset, str(inputs.root), edition, "benchmark", scores.images, count)
+
+
+def _log_files(run: tracking.Run, inputs: Inputs, out: Path, benchmark: tracking.DataSource) -> None:
+    run.log_datasets([benchmark])
+    for file in sorted((out / "panels").glob("*.png")):
+        run.log_image(images.decode(file.read_bytes()), f"{inputs.dataset}/{file.stem}")
+    run.log_file(out, inputs.dataset)
+
+
+def _log_scores(run: tracking.Run, inputs: Inputs, sums: Sums, benchmark: tracking.DataSource) -> None:
+    name, scores = inputs.dataset, sums[ICNET, RESIZED]
+    macro = {f"{name}/macro/{metric}": value for metric, value in scores.macro().items()}
+    run.log_metrics(_to_metrics(name, sums, ICNET) | macro)
+    run.log_metrics({f"{name}/sism/{metric}": value for metric, value in sums[SISM, RESIZED].overall().items()})
+    run.log_curves({f"{name}/curve/{curve}": scores.curve(curve) for curve in ("f", "e", "precision", "recall")})
+    resized = {row: one for row, one in sums.items() if row[1] == RESIZED}
+    run.log_table(frames.to_group_frame(resized), f"{name}/groups.json")
     sism = f"SISMs {tables.load_manifest(inputs.samples)['method']}"
     for method in dict.fromkeys(method for method, _ in sums if method != ICNET):
-        row = tracking.open_method_run(sism if method == SISM else method)
-        row.log_datasets([read])
-        row.log_metrics(_to_metrics(name, sums, method))
+        other = tracking.open_method_run(sism if method == SISM else method)
+        other.log_datasets([benchmark])
+        other.log_metrics(_to_metrics(name, sums, method))
 
 
 def _find_run(inputs: Inputs) -> tracking.Run:
-    """The run of the training; maps of cut groups are a method of their own, not what the model is worth."""
-    trained, cut = read_run_id(inputs.model), tables.load_manifest(inputs.maps).get("subgroup_size")
-    return tracking.open_method_run(f"ICNet {trained}, groups cut by {cut}") if cut else tracking.reopen_run(trained)
+    """The run of the training. Maps of subgroups get a run of their own: they are not the scores of the model."""
+    trained, manifest = read_run_id(inputs.model), tables.load_manifest(inputs.maps)
+    size = manifest.get("subgroup_size")
+    return tracking.open_method_run(f"ICNet {trained}, subgroups of {size}") if size else tracking.reopen_run(trained)
 
 
-def _to_metrics(dataset: str, sums: dict[Row, Scores], method: str) -> dict[str, float]:
+def _to_metrics(dataset: str, sums: Sums, method: str) -> dict[str, float]:
     values = {f"{dataset}/{name}": value for name, value in sums[method, RESIZED].overall().items()}
     return values | {f"{dataset}/original/{name}": value for name, value in sums[method, ORIGINAL].overall().items()}
 
 
 def read_run_id(model: Path) -> str | None:
-    """The id of the run that trained the model in a folder, where it says so."""
+    """The id of the run that trained the model in a folder. None if it is not known."""
     file = model / "run.json"
     return json.loads(file.read_text()).get("run_id") if file.is_file() else None

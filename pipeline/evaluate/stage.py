@@ -1,23 +1,18 @@
-"""Stage evaluate: co-saliency maps + masks -> metrics, curves and sheets of ICNet, its SISMs and others' maps."""
+"""Stage evaluate: co-saliency maps + masks -> metrics, curves and sheets of ICNet, its SISMs and other methods."""
 
-import shutil
 import time
 from pathlib import Path
-from typing import Annotated
-
-import numpy as np
-import typer
 
 from pipeline import tables
 from pipeline.evaluate.config import EvaluateConfig
-from pipeline.evaluate.folders import FolderError, find_maps, name_keys
-from pipeline.evaluate.inputs import Inputs
-from pipeline.evaluate.mlflow_log import log_results
-from pipeline.evaluate.panels import PanelSource
-from pipeline.evaluate.scoring import key_of, plan_tasks, run_tasks
-from pipeline.metrics import records
-from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Results, Row
+from pipeline.evaluate.folders import FolderError, find_maps
+from pipeline.evaluate.inputs import Inputs, find_method_folder, make_key
+from pipeline.evaluate.mlflow_log import log_outputs
+from pipeline.evaluate.outputs import check_folder, is_up_to_date, write_outputs
+from pipeline.evaluate.panels import draw_panels
+from pipeline.evaluate.scoring import ALL, Rows, key_of, plan_tasks, run_tasks
+from pipeline.evaluate.summary import print_results
+from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Results
 from pipeline.metrics.score import Key
 from pipeline.runtime import locks, params, report
 
@@ -25,115 +20,83 @@ DIGESTS = ("image_digest", "mask_digest", "void_digest")
 
 
 def score_dataset(inputs: Inputs, config: EvaluateConfig) -> Results:
-    """Score every method on a dataset; what could not be scored is named in the results."""
+    """Score every method on a dataset. The results name what could not be scored.
+
+    Raises TableError if a table is unfinished, OriginalError if a mask changed after it was indexed.
+    """
     rows = [row for row in tables.read_table(inputs.index).to_pylist() if row["mask"] is not None]
     edition = tables.fingerprint([[row["group"], row["name"], *map(row.get, DIGESTS)] for row in rows])
     found = Results(inputs.dataset, edition, tables.load_manifest(inputs.samples)["size"])
-    known = {key_of(row) for row in tables.read_table(inputs.samples, ["group", "name"]).to_pylist()}
-    others = _find_other_maps(found, config.methods, [key_of(row) for row in rows])
+    others = _find_other_maps(found, inputs, config, [key_of(row) for row in rows])
     found.images = {(name, size): {} for size in (RESIZED, ORIGINAL) for name in (ICNET, SISM, *others)}
-    found.leave_out("all", [key_of(row) for row in rows if key_of(row) not in known], "has no sample")
-    rows = [row for row in rows if key_of(row) in known]
-    tasks = plan_tasks(rows, inputs.root, inputs.samples, inputs.maps, config.shard_size, others)
-    for key, scored in run_tasks(tasks, f"scores on {inputs.dataset}"):
-        if isinstance(scored, str):
-            found.leave_out("all", [key], scored)
-            continue
-        for row, one in scored.items():
-            found.images[row][key] = one
-        if (ICNET, RESIZED) not in scored:
-            found.leave_out(ICNET, [key], "has no co-saliency map")
+    rows = _select_rows(found, inputs, rows)
+    for scored in run_tasks(plan_tasks(rows, inputs, config.shard_size, others), f"scores on {inputs.dataset}"):
+        for row, one in scored.scores.items():
+            found.images[row][scored.key] = one
+        for method, reason in scored.errors.items():
+            found.add_absent(method, [scored.key], reason)
+        if (ICNET, RESIZED) not in scored.scores and ALL not in scored.errors:
+            found.add_absent(ICNET, [scored.key], "has no co-saliency map")
     return found
 
 
-def _find_other_maps(found: Results, methods: dict[str, str], keys: list[Key]) -> dict[str, dict[Key, Path]]:
-    """The files of other methods' maps; maps that are missing or fit no image are named in the results."""
-    if clash := {ICNET, SISM} & set(methods):
+def _select_rows(found: Results, inputs: Inputs, rows: Rows) -> Rows:
+    """The rows that have a sample. The others are absent."""
+    known = {key_of(row) for row in tables.read_table(inputs.samples, ["group", "name"]).to_pylist()}
+    found.add_absent(ALL, [key_of(row) for row in rows if key_of(row) not in known], "has no sample")
+    return [row for row in rows if key_of(row) in known]
+
+
+def _find_other_maps(
+    found: Results, inputs: Inputs, config: EvaluateConfig, keys: list[Key]
+) -> dict[str, dict[Key, Path]]:
+    """The files of other methods' maps. The results name maps that are missing or match no image."""
+    if clash := {ICNET, SISM, ALL} & set(config.methods):
         raise params.ParamsError(f"params.yaml: `evaluate.methods`: the name {min(clash)} is taken")
     files = {}
-    for method, pattern in methods.items():
-        folder = Path(pattern.replace("{dataset}", found.dataset))
+    for method, pattern in config.methods.items():
+        folder = find_method_folder(pattern, inputs)
         try:
-            there = find_maps(folder, keys)
+            maps = find_maps(folder, keys)
         except FolderError as error:
-            found.leave_out(method, [("", "")], str(error))
+            found.add_absent(method, [("", "")], str(error))
             continue
-        files[method] = {key: file.resolve() for key, file in there.files.items()}
-        found.leave_out(method, there.missing, f"has no map in {folder}")
-        found.leave_out(method, there.extra, f"is a map in {folder} that fits no labelled image")
+        files[method] = {key: file.resolve() for key, file in maps.files.items()}
+        found.add_absent(method, maps.missing, f"has no map in {folder}")
+        found.add_absent(method, maps.extra, f"is a map in {folder} that matches no image with a mask")
     return files
 
 
-def draw_sheets(inputs: Inputs, sums: dict[Row, Scores], count: int) -> dict[str, np.ndarray]:
-    """Sheets by name: an overview, the worst and the best groups, or the first ones where nothing was scored."""
-    index = tables.read_table(inputs.index, ["group", "name", "void"]).to_pylist()
-    voids = {key_of(row): inputs.root / row["void"] for row in index if row["void"]}
-    source = PanelSource(inputs.samples, inputs.maps, inputs.model / "model.safetensors", voids)
-    if not (groups := source.groups()):
-        return {}
-    drawn = {"overview": source.overview(groups, f"{inputs.dataset}: one image of each group")}
-    values = sums[ICNET, RESIZED].by_group()
-    for name, group in _choose_groups(values, groups, count).items():
-        value, title = values.get(group), f"{inputs.dataset} / {group} ({name.replace('-', ' ')})"
-        if value:
-            title += f": max F {value['max_f']:.3f}, S {value['s']:.3f}, MAE {value['mae']:.3f}"
-        drawn[name] = source.group(group, title)
-    return drawn
-
-
-def _choose_groups(values: dict[str, dict[str, float]], groups: list[str], count: int) -> dict[str, str]:
-    if not values:
-        return {f"group-{n}": group for n, group in enumerate(groups[:count], start=1)}
-    order = sorted(values, key=lambda group: (values[group]["max_f"], group))
-    count = min(count, (len(order) + 1) // 2)
-    worst = {f"worst-{n}": group for n, group in enumerate(order[:count], start=1)}
-    return worst | {f"best-{n}": group for n, group in enumerate(order[::-1][:count], start=1) if len(order) > 1}
-
-
-def print_results(
-    inputs: Inputs, found: Results, sums: dict[Row, Scores], low_high: tuple[float, float], out: Path
-) -> None:
-    """Say what was scored, and what was not."""
-    icnet, sism = (sums[method, RESIZED].overall() for method in (ICNET, SISM))
-    if icnet:
-        print(records.format_summary(found, sums))
-        gain = icnet["max_f"] - sism["max_f"]
-        low, high = low_high
-        lines = [f"max F {icnet['max_f']:.3f} ({low:.3f} to {high:.3f} over groups), {gain:+.3f} against the SISMs"]
-    else:
-        lines = [f"{inputs.dataset} was predicted, not scored: no image has a mask"]
-    reasons = dict.fromkeys((row["method"], row["reason"]) for row in found.absent)
-    for method, reason in reasons:
-        left = [row for row in found.absent if (row["method"], row["reason"]) == (method, reason)]
-        names = name_keys([(row["group"], row["name"]) for row in left if row["group"]])
-        lines.append(f"{method}: {names} {reason}" if names else f"{method} was not scored: {reason}")
-    report.print_summary("evaluate", *lines, f"sheets of groups in {out / 'panels'}, tables in {out}")
-
-
 def evaluate_dataset(inputs: Inputs, out: Path, config: EvaluateConfig) -> None:
-    """Score one dataset into the folder `out`. Raises TableError where a table is unfinished."""
-    began = time.perf_counter()
+    """Score one dataset into the folder `out`, unless the scores are there, and log them to MLflow.
+
+    Raises TableError if a table is unfinished or a mask changed, OutputError if `out` holds files of another program,
+    and TrackingError if MLflow fails. The files are written before MLflow is used.
+    """
+    key = make_key(inputs, config)
+    if is_up_to_date(out, key):
+        report.print_summary("evaluate", f"the scores in {out} are up to date")
+    else:
+        check_folder(out)
+        _write_scores(inputs, out, config, key)
+    if not log_outputs(inputs, out, key):
+        report.print_summary("evaluate", "MLflow has them already")
+
+
+def _write_scores(inputs: Inputs, out: Path, config: EvaluateConfig, key: str) -> None:
+    start = time.perf_counter()
     found = score_dataset(inputs, config)
     sums = found.scores()
     intervals = {row: one.intervals(config.confidence, config.resamples, config.seed) for row, one in sums.items()}
-    shutil.rmtree(out, ignore_errors=True)
-    drawn = draw_sheets(inputs, sums, config.num_panels)
-    found.write(out, sums, intervals, drawn)
-    log_results(inputs, found, sums, drawn, out)
-    print_results(inputs, found, sums, intervals[ICNET, RESIZED].get("max_f", (0, 0)), out)
-    print(f"evaluate: {sums[ICNET, RESIZED].images} images of {inputs.dataset} in {time.perf_counter() - began:.1f} s")
+    write_outputs(out, key, found, sums, intervals, draw_panels(inputs, sums, config.num_panels))
+    print_results(found, sums, intervals, out)
+    seconds = time.perf_counter() - start
+    report.print_summary("evaluate", f"{sums[ICNET, RESIZED].images} images of {inputs.dataset} in {seconds:.1f} s")
 
 
-def main(
-    index: Path,
-    samples: Path,
-    maps: Path,
-    model: Path,
-    out: Path,
-    dataset: Annotated[str, typer.Option()] = "",
-) -> None:
-    """Score MAPS and SAMPLES' SISMs against the masks that INDEX lists, into OUT and the run of the MODEL folder."""
+def main(index: Path, samples: Path, maps: Path, model: Path, out: Path) -> None:
+    """Score the maps in MAPS and the SISMs in SAMPLES against the masks of INDEX; write to OUT and to MODEL's run."""
     root = Path(tables.load_manifest(index)["root"])
-    inputs = Inputs(dataset or index.name, root, index, samples, maps, model)
+    inputs = Inputs(index.name, root, index, samples, maps, model)
     with locks.lock_output(out):
         evaluate_dataset(inputs, out, params.load_section("evaluate", EvaluateConfig))

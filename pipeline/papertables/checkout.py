@@ -1,7 +1,7 @@
-"""DVC experiments in a checkout of their own, so that the user's workspace stays as it is, whatever happens.
+"""Run DVC experiments in a second checkout, so that the user's workspace does not change.
 
-The checkout holds the user's tracked files as they are (uncommitted changes too) and shares the cache of DVC and the
-server of MLflow. It stays: what was killed goes on there. It may be deleted at any time.
+The checkout holds the tracked files of the workspace, with uncommitted changes. It uses the same DVC cache and the same
+MLflow server. It is kept, so that an interrupted experiment continues. It may be deleted at any time.
 """
 
 import fcntl
@@ -20,29 +20,29 @@ from icnet.sod.base import Spec
 from pipeline import tracking
 
 WORK_FOLDER = Path("data/work/tables")
-"""Below the repository's root; git and DVC ignore it."""
+"""Below the root of the repository. Git and DVC ignore it."""
 LOCK = "dvc.lock"
 MADE = "data/demo"
-"""Paths below it are made by a stage, wherever the stage runs."""
+"""Paths below it are made by a stage, in every checkout."""
 
 
 class ExperimentError(RuntimeError):
-    """An experiment that cannot run here, or broke off."""
+    """An experiment that cannot run here, or failed."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A checkout of the repository `root` in the folder `folder`; `lock` is held by it and by what it runs."""
+    """A checkout of the repository `root` in `folder`. `lock`: a file descriptor, which its experiments hold too."""
 
     root: Path
     folder: Path
     lock: int
     head: str
     state: str
-    """The commit that the user stands on, and one that holds the tracked files as they were when this began."""
+    """The commit of the workspace, and a commit of its tracked files with uncommitted changes."""
 
     def open(self) -> None:
-        """Fill the folder; where it is new, outputs that the user has are taken from the cache."""
+        """Fill the folder. If it is new, the outputs of the workspace are taken from the cache."""
         ready = self.folder / ".git" / "ready"
         if ready.is_file():
             self.reset()
@@ -56,8 +56,8 @@ class Checkout:
             self._dvc("checkout", "--quiet", check=False)
         ready.touch()
 
-    def reach(self, path: str) -> None:
-        """Let a relative path that the user's params name lead to the same place from here."""
+    def link_path(self, path: str) -> None:
+        """Link a relative path of params.yaml, so that it leads to the same place as in the workspace."""
         source, link = (Path(os.path.normpath(base / path)) for base in (self.root, self.folder))
         if Path(path).is_absolute() or path.startswith(MADE) or link.exists() or not source.exists():
             return
@@ -66,7 +66,7 @@ class Checkout:
         link.symlink_to(source)
 
     def reset(self) -> None:
-        """Bring tracked files to the state of the user's; what DVC knows of the outputs here stays."""
+        """Set the tracked files to those of the workspace. dvc.lock, which knows the outputs here, stays."""
         lock = self.folder / LOCK
         done = lock.read_bytes() if lock.is_file() else None
         run_git(self.folder, "update-ref", "--no-deref", "HEAD", self.head)
@@ -75,15 +75,15 @@ class Checkout:
             lock.write_bytes(done)
 
     def run(self, name: str, settings: Iterable[str], target: str) -> None:
-        """Run the stages up to `target` as the experiment `name`, changed by `settings` (`key=value` each); the
-        user's repository gets it too. Raises ExperimentError where a stage fails."""
+        """Run the stages up to `target` as the experiment `name`, with `settings` (`key=value`), and copy it to the
+        user's repository. Raises ExperimentError if a stage fails."""
         self.reset()
         ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
         if run_git(self.folder, "for-each-ref", ref):
             run_git(self.folder, "update-ref", "-d", ref)
         changes = [part for setting in settings for part in ("-S", f"++{setting.lstrip('+')}")]
         command = [sys.executable, "-m", "dvc", "exp", "run", "--name", name, *changes, target]
-        print(f"cosal: dvc {' '.join(command[3:])}, in a checkout of its own: {self.folder}", flush=True)
+        print(f"cosal: dvc {' '.join(command[3:])}, in the checkout {self.folder}", flush=True)
         child = subprocess.Popen(command, cwd=self.folder, env=self._environment(), pass_fds=[self.lock])
         try:
             failed = child.wait()
@@ -91,17 +91,17 @@ class Checkout:
             child.wait()
             raise
         if failed:
-            raise ExperimentError(f"experiment {name} broke off; what it finished is kept, the same command goes on")
+            raise ExperimentError(f"experiment {name} failed: run the same command again to continue it")
         if run_git(self.folder, "for-each-ref", ref):
             run_git(self.root, "fetch", "--quiet", "--no-tags", str(self.folder), f"+{ref}:{ref}")
 
     def _make(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         run_git(self.folder, "init", "--quiet")
-        there = Path(run_git(self.root, "rev-parse", "--path-format=absolute", "--git-common-dir"))
-        (self.folder / ".git/objects/info/alternates").write_text(f"{there / 'objects'}\n")
-        if (there / "shallow").is_file():
-            shutil.copy(there / "shallow", self.folder / ".git/shallow")
+        git = Path(run_git(self.root, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+        (self.folder / ".git/objects/info/alternates").write_text(f"{git / 'objects'}\n")
+        if (git / "shallow").is_file():
+            shutil.copy(git / "shallow", self.folder / ".git/shallow")
         for key in ("user.name", "user.email"):
             if value := run_git(self.root, "config", "--default", "", "--get", key):
                 run_git(self.folder, "config", key, value)
@@ -112,7 +112,7 @@ class Checkout:
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         server = tracking.find_server()
-        tracking.find_experiment(server)  # made in the checkout, it would keep its artifacts there
+        tracking.find_experiment(server)  # created in the checkout, it would store its artifacts there
         return {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder), "MLFLOW_TRACKING_URI": server}
 
     def _dvc(self, *arguments: str, cwd: Path | None = None, check: bool = True) -> str:
@@ -125,19 +125,19 @@ class Checkout:
 
 @contextmanager
 def open_checkout() -> Iterator[Checkout]:
-    """The checkout of the repository in whose root this process stands, brought to its tracked files.
+    """The checkout of the repository in the working folder, with its tracked files.
 
-    It is one at a time: raises ExperimentError while another process, or what a killed one left running, uses it.
+    Raises ExperimentError if another process uses it, or an experiment that a killed process left running.
     """
     root = Path.cwd()
-    if shutil.which("git") is None or run_git(root, "rev-parse", "--show-cdup", check=False) != "":
-        raise ExperimentError("DVC's experiments need a git checkout, and this command its root as working folder")
+    if not _is_git_root(root):
+        raise ExperimentError("DVC experiments need a git checkout: run this command in the root of one")
     (root / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     with (root / WORK_FOLDER / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ExperimentError("another table is being made: wait for its end, or end its `dvc exp run`") from None
+            raise ExperimentError("another table is being made: wait for its end, or stop its `dvc exp run`") from None
         folder = root / WORK_FOLDER / "checkout" / root.relative_to(root.anchor)
         head = run_git(root, "rev-parse", "HEAD")
         found = Checkout(root, folder, lock.fileno(), head, run_git(root, "stash", "create") or head)
@@ -145,8 +145,17 @@ def open_checkout() -> Iterator[Checkout]:
         yield found
 
 
+def _is_git_root(folder: Path) -> bool:
+    if shutil.which("git") is None:
+        return False
+    try:
+        return run_git(folder, "rev-parse", "--show-cdup") == ""
+    except ExperimentError:
+        return False
+
+
 def find_paths(content: Mapping[str, Any]) -> list[str]:
-    """The paths that the content of params.yaml names."""
+    """The local paths in the content of params.yaml."""
     sections = {name: content.get(name) or {} for name in ("datasets", "sism", "model", "evaluate")}
     paths = [dataset["root"] for dataset in sections["datasets"].values()]
     paths.append(Spec.parse(sections["sism"].get("method", "")).file)
@@ -168,11 +177,9 @@ def format_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def run_git(folder: Path, *arguments: str, check: bool = True) -> str | None:
-    """What git says in a folder. Raises ExperimentError where it fails; without `check` that is None."""
+def run_git(folder: Path, *arguments: str) -> str:
+    """The output of git in a folder. Raises ExperimentError if it fails."""
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode and not check:
-        return None
     if done.returncode:
         raise ExperimentError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout.strip()

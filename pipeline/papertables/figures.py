@@ -1,16 +1,16 @@
-"""The figures printed in the paper's Tables 1 to 4."""
+"""The figures that the paper prints in Tables 1 to 4."""
 
 BENCHMARKS = {"cosal2015": "Cosal2015", "icoseg": "iCoseg", "msrc": "MSRC"}
-"""In the order of the printed columns; the key is the dataset's name here, whatever its case."""
+"""The paper's benchmarks in the order of its columns. The key is the name of the dataset here, in any case."""
 
 Printed = tuple[float, ...]
-"""Max F, S and MAE on each of BENCHMARKS, [9]."""
+"""Max F, S and MAE on each of BENCHMARKS: nine figures."""
 
 TITLES = {
     1: "Co-saliency methods",
-    2: "What the parts of ICNet are worth",
-    3: "ICNet above several SOD methods, and they alone",
-    4: "Images in a batch of training and of prediction",
+    2: "Variants of ICNet",
+    3: "SOD methods, alone and with ICNet",
+    4: "Images in a training batch and in a test batch",
 }
 
 METHODS: dict[str, Printed] = {
@@ -55,7 +55,7 @@ SODS: dict[str, tuple[Printed, Printed]] = {
         (0.856, 0.850, 0.059, 0.864, 0.855, 0.048, 0.865, 0.813, 0.097),
     ),
 }
-"""The method alone, and ICNet above it."""
+"""The method alone, and ICNet with its SISMs."""
 
 BATCHES: dict[str, Printed] = {
     "n_train = 5": (0.858, 0.854, 0.058, 0.866, 0.854, 0.050, 0.868, 0.812, 0.098),
@@ -68,7 +68,7 @@ BATCHES: dict[str, Printed] = {
 
 
 def match_benchmark(benchmark: str) -> str:
-    """Which of BENCHMARKS is printed beside one of ours: itself, or else the first."""
+    """The key of BENCHMARKS that is printed next to one of our benchmarks: the same one, or else the first."""
     return benchmark.lower() if benchmark.lower() in BENCHMARKS else next(iter(BENCHMARKS))
 
 

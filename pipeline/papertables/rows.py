@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 4 (section 4): their rows, what each sets in params.yaml, and the figures printed there."""
+"""The rows of the paper's Tables 1 to 4 (section 4): what each sets in params.yaml, and the printed figures."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from pipeline.metrics.records import ICNET, SISM
 from pipeline.papertables.figures import BATCHES, METHODS, SODS, VARIANTS, Printed
 
 N_TRAIN = 10
-"""What the paper trains with where it varies the test batch."""
+"""The training batch of the rows that vary the test batch."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: the figures of `method` in the DVC experiment `name`, which changes `settings` in params.yaml.
+    """A row of a table: the figures of `method` in the DVC experiment `name`, which changes `settings` in params.yaml.
 
-    Without a name the line is in the paper alone; `printed` is None for what only we have.
+    `name` is None if only the paper has the row, `printed` is None if only we have it.
     """
 
     label: str
@@ -28,15 +28,17 @@ class Row:
 
 
 def list_rows(number: int, content: dict[str, Any], sods: Sequence[str] = ()) -> list[Row]:
-    """The lines of Table 1, 2, 3 or 4 for the params `content`; `sods` are the specifications that Table 3 compares: by
-    default the one configured, and the two that need no weights."""
+    """The rows of Table 1, 2, 3 or 4. `content`: that of params.yaml.
+
+    `sods`: the SOD methods of Table 3. The default is the configured one, and two that need no weights.
+    """
     if number == 3:
         return list_sod_methods(sods or [_parse_sism(content).text, "gc", "ones"])
     return {1: lambda: list_methods(content), 2: list_variants, 4: list_batches}[number]()
 
 
 def list_methods(content: dict[str, Any]) -> list[Row]:
-    """Table 1: folders of maps by the names of `evaluate.methods`, the SISMs, ICNet."""
+    """Table 1: the methods of `evaluate.methods`, the SISMs, and ICNet."""
     others = {name.lower(): name for name in (content.get("evaluate") or {}).get("methods") or {}}
     spec = _parse_sism(content)
     if spec.kind in map(str.lower, METHODS):
@@ -62,7 +64,7 @@ def list_variants() -> list[Row]:
 
 
 def list_sod_methods(sods: Iterable[str]) -> list[Row]:
-    """Table 3: each SOD method alone and under ICNet, trained and tested with its SISMs."""
+    """Table 3: each SOD method alone, and ICNet trained and tested with its SISMs."""
     printed = {label.lower(): (label, *figures) for label, figures in SODS.items()}
     found = []
     for number, text in enumerate(dict.fromkeys(sods), start=1):
@@ -76,7 +78,7 @@ def list_sod_methods(sods: Iterable[str]) -> list[Row]:
 
 
 def list_batches() -> list[Row]:
-    """Table 4: batches in training with whole groups in the test, then cut groups in the test."""
+    """Table 4: training batches with whole groups in the test, then subgroups in the test."""
     found = []
     for label, printed in BATCHES.items():
         side, _, size = label.partition(" = ")

@@ -1,9 +1,9 @@
-"""Our figures beside the paper's: each line of a table a DVC experiment, run unless it is there, then drawn."""
+"""Our figures next to the paper's: each row of a table is a DVC experiment. It runs unless its figures are known."""
 
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,57 +18,75 @@ from pipeline.runtime import files, params
 from pipeline.sism.config import SismConfig
 from pipeline.train.config import ModelConfig, TrainConfig
 
-SECTIONS = {"model": ModelConfig, "train": TrainConfig, "sism": SismConfig, "predict": PredictConfig}
+SECTIONS: dict[str, type[params.Section]] = {
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "sism": SismConfig,
+    "predict": PredictConfig,
+}
 
 UNUSED = {"register"}
-"""Sections that change no figure."""
+"""Stages, and sections of params.yaml, that change no figure."""
 
-LAST = "evaluate"
-"""The stage that experiments run up to: they register no model."""
+TARGET = "evaluate"
+"""The last stage of an experiment. Experiments register no model."""
+
+Figures = tuple[str, dict[str, Any]]
+"""The name of an experiment, and its figures by benchmark and method."""
 
 
 def make_table(number: int, settings: Sequence[str] = (), sods: Sequence[str] = ()) -> Table:
-    """Run what is missing of a table in the repository around, and write it into results/tables.
+    """Run the missing experiments of a table, and write the table into results/tables.
 
-    `settings` (`key=value`) change params.yaml before the lines do. Raises ExperimentError where a stage fails.
+    The repository is the working folder. `settings` (`key=value`) change params.yaml for all rows, `sods` are the SOD
+    methods of Table 3. Raises ExperimentError if a stage fails.
     """
-    with open_checkout() as place:
+    with open_checkout() as checkout:
         changes = {
             key.lstrip("+"): params.parse_yaml(text) for key, _, text in (one.partition("=") for one in settings)
         }
-        content = change_params(params.read_params(place.folder / params.PARAMS_FILE), changes)
-        lines = list_rows(number, content, sods)
-        found: dict[str, tuple[str, dict[str, Any]]] = {}
-        for line in lines:
-            if line.name and line.name not in found:
-                found[line.name] = _run_row(place, line, settings, content)
-    table = Table(number, lines, found, content["benchmarks"])
-    folder = Path("results") / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    table.frame().to_csv(folder / f"table-{number}.csv", index=False)
-    (folder / f"table-{number}.md").write_text(table.markdown())
+        content = change_params(params.read_params(checkout.folder / params.PARAMS_FILE), changes)
+        rows = list_rows(number, content, sods)
+        found: dict[str, Figures] = {}
+        for row in rows:
+            if row.name and row.name not in found:
+                found[row.name] = _find_figures(checkout, row, settings, content)
+    table = Table(number, rows, found, content["benchmarks"])
+    _write_table(table)
     return table
 
 
-def _run_row(
-    place: Checkout, line: Row, settings: Sequence[str], content: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """The experiment of a line, run now unless one of the same params, code and data was, and its figures."""
-    own = _find_changes(line.settings, content)
-    content = change_params(content, own)
-    used = {name: section for name, section in content.items() if name not in UNUSED}
-    key = tables.fingerprint(used, _digest_code(place.folder), _list_data(content))
-    kept = place.root / WORK_FOLDER / "done" / f"{key}.json"
-    if not kept.is_file():
+def _write_table(table: Table) -> None:
+    folder = Path("results") / "tables"
+    files.write_file(folder / f"table-{table.number}.csv", table.frame().to_csv(index=False).encode())
+    files.write_file(folder / f"table-{table.number}.md", table.markdown().encode())
+
+
+def _find_figures(checkout: Checkout, row: Row, settings: Sequence[str], content: dict[str, Any]) -> Figures:
+    """The figures of a row. Its experiment runs unless one with the same params, code and data did."""
+    changes = _find_changes(row.settings, content)
+    content = change_params(content, changes)
+    file = checkout.root / WORK_FOLDER / "done" / f"{make_key(checkout.folder, content)}.json"
+    if not file.is_file():
         for path in find_paths(content):
-            place.reach(path)
-        changes = [f"{name}={format_value(value)}" for name, value in own.items()]
-        place.run(line.name or "", [*settings, *changes], LAST)
-        results = {name: place.folder / "results" / name / "metrics.json" for name in content["benchmarks"]}
-        kept.parent.mkdir(exist_ok=True)
-        scores = {name: json.loads(file.read_text()) for name, file in results.items()}
-        files.write_json(kept, {"experiment": line.name, "scores": scores})
-    return tuple(json.loads(kept.read_text()).values())
+            checkout.link_path(path)
+        changed = [f"{name}={format_value(value)}" for name, value in changes.items()]
+        checkout.run(row.name or "", [*settings, *changed], TARGET)
+        results = {name: checkout.folder / "results" / name / "metrics.json" for name in content["benchmarks"]}
+        scores = {name: json.loads(result.read_text()) for name, result in results.items()}
+        files.write_json(file, {"experiment": row.name, "scores": scores})
+    known = json.loads(file.read_text())
+    return known["experiment"], known["scores"]
+
+
+def make_key(folder: Path, content: dict[str, Any]) -> str:
+    """A key of everything that decides the figures of an experiment: params, code and data.
+
+    The code is that of dvc.yaml's stages. A change of it starts the experiment again. DVC then runs the stages whose
+    code changed, and these return at once if their outputs are up to date.
+    """
+    used = {name: section for name, section in content.items() if name not in UNUSED}
+    return tables.fingerprint(used, _digest_code(folder), _list_data(content))
 
 
 def change_params(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -85,8 +103,8 @@ def change_params(content: dict[str, Any], settings: dict[str, Any]) -> dict[str
 
 
 def _find_changes(settings: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
-    """What of a line's settings is not so already: a value that is merely spelt out would train again."""
-    found = {}
+    """The settings that change a value. Writing a value that is already set would train again."""
+    found: dict[str, Any] = {}
     for key, value in settings.items():
         section, _, name = key.partition(".")
         now = params.parse_section(content.get(section) or {}, section, SECTIONS[section])
@@ -96,17 +114,29 @@ def _find_changes(settings: dict[str, Any], content: dict[str, Any]) -> dict[str
 
 
 def _digest_code(folder: Path) -> dict[str, str]:
-    """The digests of the source files that dvc.yaml lets the stages depend on, and its own."""
+    """The digest of dvc.yaml, and of each source file that its stages depend on. Bytecode is not source."""
+    code = sorted(
+        {folder / "dvc.yaml", *(file for path in _list_code(folder) for file in _list_sources(folder / path))}
+    )
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in code}
+
+
+def _list_code(folder: Path) -> set[str]:
+    """The files and folders of code that dvc.yaml names."""
     stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
     deps = {dep for name, stage in stages.items() if name not in UNUSED for dep in stage.get("do", stage)["deps"]}
-    code = [folder / dep for dep in deps if dep.startswith(("icnet", "pipeline"))]
-    files = [folder / "dvc.yaml", *code, *(file for dep in code for file in dep.rglob("*.py"))]
-    files = sorted({file for file in files if file.is_file()})
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {dep for dep in deps if dep.startswith(("icnet", "pipeline"))}
+
+
+def _list_sources(path: Path) -> Iterator[Path]:
+    """The path itself if it is a file, or the files below it."""
+    if path.is_file():
+        yield path
+    yield from (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
 def _list_data(content: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Every file of the collections that are not made by a stage, with its size and the time of its last change."""
+    """Path, bytes and time of each file of the collections, except of those that a stage makes."""
     roots = [dataset["root"] for dataset in content["datasets"].values()]
     found = [file for root in roots if not root.startswith(MADE) for file in Path(root).rglob("*")]
     return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in found if file.is_file())

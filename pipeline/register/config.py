@@ -6,10 +6,13 @@ from pipeline.register.gate import Criterion
 
 
 class RegisterConfig(Criterion):
-    """What is registered under which `name`, the SOD method inside (null: that of stage sism, or gc where that one
-    reads maps made elsewhere), tags about licences, and the criterion of the gate."""
+    """The registered model, and the test that decides whether a version becomes champion."""
 
-    name: str = Field("icnet", pattern=r"^[^/:]+$")
-    sod: str | None = None
-    licence: str = "MIT"
-    data_licence: str = "see the dataset"
+    name: str = Field("icnet", pattern=r"^[^/:]+$", description="name of the registered model")
+    sod: str | None = Field(
+        None,
+        description="SOD method inside the registered model, for photographs without SISMs. null: the method of stage"
+        " sism, or `gc` if that one reads maps from a folder",
+    )
+    licence: str = Field("MIT", description="tag of a version: licence of the code and the weights")
+    data_licence: str = Field("see the dataset", description="tag of a version: licence of the training data")

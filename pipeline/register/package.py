@@ -1,18 +1,16 @@
 """The registered model as a package: weights, SOD method, code, signature and example."""
 
-import ast
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
@@ -21,21 +19,20 @@ import icnet
 from icnet import images
 from icnet.sod.base import Spec
 from pipeline import tracking
-from pipeline.register.registry import RegistryError
+from pipeline.register.registry import ABSENT, RegistryError
+from pipeline.register.requirements import SERVING_FILE, list_requirements
 from pipeline.tracking import Run
 
 EMBEDDED_SOD = "register.sod"
-"""The logged model's own name for its SOD method; MLflow logs it as a parameter of the run."""
+"""Name of the SOD method in the logged model's configuration. MLflow logs it as a parameter of the run."""
 
-SERVING_FILE = Path(__file__).with_name("serving.py")
-
-OPTIONAL_REQUIREMENTS = {"onnxruntime": "onnx"}
-"""Packages that only one kind of SOD method needs."""
+BEFORE_ALL = -1
+"""A step without metrics. MLflow copies the run's metrics of a model's step, and would copy points of the curves."""
 
 
 @contextmanager
 def use_fluent_api(server: str) -> Iterator[None]:
-    """For MLflow's functions that know one server at a time: this one, and afterwards the one before."""
+    """Use this server in MLflow's functions that know only one, and restore the former one at the end."""
     before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(server)
     mlflow.set_registry_uri(server)
@@ -50,30 +47,21 @@ def use_fluent_api(server: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def publish_model(run: Run, model: Path, spec: str, tags: Mapping[str, Any]) -> str:
-    """Log the pyfunc of `pipeline/serving.py` to a run, with the SOD method `spec` inside; returns its model's id."""
+def publish_model(run: Run, weights: Path, spec: str, tags: Mapping[str, Any]) -> str:
+    """Log the pyfunc of serving.py to a run, with the SOD method `spec` inside. Returns the id of the logged model."""
     sod = Spec.parse(spec)
-    artifacts = {"model": str(model.resolve())}
+    artifacts = {"model": str(weights.resolve())}
     if sod.file:
         artifacts["sod"] = str(Path(sod.file).resolve())
         spec = spec.replace(f":{sod.file}", ":{sod}", 1)
-    there = tracking.get_client(run.server)
-    trained = there.get_run(run.id)
-    begun = there.create_logged_model(
-        trained.info.experiment_id,
-        name=trained.info.run_name,
-        source_run_id=run.id,
-        tags={key: str(value) for key, value in tags.items()},
-        params=trained.data.params,
-        model_type="co-saliency",
-    )
+    logged = _create_logged_model(run, tags)
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     with use_fluent_api(run.server):
         Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,
             run_id=run.id,
-            model_id=begun.model_id,
+            model_id=logged.model_id,
             python_model=str(SERVING_FILE),
             code_paths=[str(Path(icnet.__file__).parent)],
             artifacts=artifacts,
@@ -83,31 +71,43 @@ def publish_model(run: Run, model: Path, spec: str, tags: Mapping[str, Any]) -> 
             pip_requirements=list_requirements(sod.kind),
             step=BEFORE_ALL,
         )
-    return begun.model_id
+    return str(logged.model_id)
 
 
-BEFORE_ALL = -1
-"""A step that no metric has: MLflow copies the run's metrics of a model's step, and takes curves for them."""
+def _create_logged_model(run: Run, tags: Mapping[str, Any]) -> LoggedModel:
+    client = tracking.get_client(run.server)
+    trained = client.get_run(run.id)
+    return client.create_logged_model(
+        trained.info.experiment_id,
+        name=trained.info.run_name,
+        source_run_id=run.id,
+        tags={key: str(value) for key, value in tags.items()},
+        params=trained.data.params,
+        model_type="co-saliency",
+    )
 
 
 def fetch_model(uri: str, folder: Path) -> tuple[Path, str]:
-    """Copy a registered model (`models:/icnet@champion`) into `folder`; returns its weights and its SOD method.
+    """Copy a registered model (`models:/icnet@champion`) into `folder`. Returns its weights and its SOD method.
 
-    Raises RegistryError where the server does not know it.
+    Raises RegistryError if the server does not have it, and TrackingError if the server fails.
     """
     server = tracking.find_server()
-    try:
-        with use_fluent_api(server):
+    with tracking.translate_errors(server, "run the command again when it answers"), use_fluent_api(server):
+        try:
             place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-    except MlflowException as error:
-        raise RegistryError(f"{server} has no {uri}: {error.message}") from error
+        except MlflowException as error:
+            if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
+                raise
+            reason = tracking.describe_error(error)
+            raise RegistryError(f"{tracking.hide_password(server)} has no {uri}: {reason}") from error
     flavor = Model.load(str(place)).flavors["python_function"]
     files = {name: place / entry["path"] for name, entry in flavor["artifacts"].items()}
     return files["model"], flavor["config"][EMBEDDED_SOD].replace("{sod}", str(files.get("sod", "")))
 
 
 def make_signature() -> ModelSignature:
-    """What the model takes and gives: one photograph a row."""
+    """What the model takes and returns: one photograph a row."""
     optional = [ColSpec("binary", "sism", False), ColSpec("string", "group", False), ColSpec("string", "name", False)]
     outputs = [ColSpec("string", "group"), ColSpec("string", "name"), ColSpec("binary", "map")]
     params = ParamSchema([ParamSpec("output", "string", "png")])
@@ -120,24 +120,3 @@ def make_example() -> pd.DataFrame:
     discs = [(y - 24) ** 2 + (x - column) ** 2 < 144 for column in (20, 40)]
     pictures = [np.where(disc[..., None], (230, 120, 40), (40, 70, 110)).astype(np.uint8) for disc in discs]
     return pd.DataFrame({"image": [images.encode(picture) for picture in pictures]})
-
-
-def list_requirements(kind: str) -> list[str]:
-    """What the served code imports, pinned to the versions here; `kind` is that of its SOD method."""
-    files = [SERVING_FILE, *Path(icnet.__file__).parent.rglob("*.py")]
-    names = {name for file in files for name in _imports(ast.parse(file.read_text()))}
-    names -= {"icnet", *sys.stdlib_module_names}
-    names -= {name for name, needed_by in OPTIONAL_REQUIREMENTS.items() if needed_by != kind}
-    owners = metadata.packages_distributions()
-    packages = {name if name in owners[name] else owners[name][0] for name in names if name in owners}
-    return sorted(f"{package}=={metadata.version(package).partition('+')[0]}" for package in packages)
-
-
-def _imports(tree: ast.Module) -> set[str]:
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found

@@ -1,6 +1,5 @@
-"""Stage register: model + results -> a version of the registered model, and champion if a paired test says so."""
+"""Stage register: model + results -> a version of the registered model, and champion if a paired test passes."""
 
-import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -9,135 +8,145 @@ from typing import Any
 from icnet import checkpoint
 from icnet.sod.base import Spec
 from pipeline import tables, tracking
-from pipeline.metrics import records
 from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED
+from pipeline.metrics.sums import read_sums
 from pipeline.register.config import RegisterConfig
 from pipeline.register.gate import Board, Criterion, Verdict, judge_challenger, load_board
 from pipeline.register.package import publish_model
+from pipeline.register.receipt import Inputs, Receipt, identify_model, is_up_to_date, make_key
 from pipeline.register.registry import CHALLENGER, CHAMPION, Registry
 from pipeline.runtime import locks, params, report
-from pipeline.runtime.files import write_json
 from pipeline.tracking import Run
 
 DESCRIPTION = """ICNet finds what a group of photographs has in common (co-saliency detection, NeurIPS 2020).
 
-`champion` is the best version so far, `challenger` the last one that was not better, `previous` the champion before.
+`champion` is the best version so far, `challenger` the last one that was not better, `previous` the former champion.
 """
 
 
-def identify_model(model: Path, spec: str) -> str:
-    """A name that changes with the weights and the SOD method inside."""
-    return tables.fingerprint(hashlib.sha256(model.read_bytes()).hexdigest(), spec)
-
-
-def choose_sism(config: RegisterConfig, sism: str) -> str:
-    """The SOD method that the registered model runs on photographs that come without SISMs."""
-    spec = config.sod or sism
+def choose_sod(config: RegisterConfig, sism_method: str) -> str:
+    """The SOD method inside the registered model, for photographs without SISMs."""
+    spec = config.sod or sism_method
     return "gc" if Spec.parse(spec).kind == "maps" else spec
 
 
 def find_score_files(folder: Path, benchmarks: list[str]) -> dict[str, Path]:
-    """Each benchmark's file of sums. Raises TableError where one was not evaluated."""
+    """The file of sums of each benchmark. Raises TableError if one was not evaluated."""
     files = {benchmark: folder / benchmark / "groups.parquet" for benchmark in benchmarks}
     for benchmark, file in files.items():
         if not file.is_file():
-            raise tables.TableError(f"{benchmark} was not evaluated: {file} is not there, run `dvc repro`")
+            raise tables.TableError(f"{benchmark} was not evaluated: there is no {file}, run `dvc repro`")
     return files
 
 
 def load_champion_board(registry: Registry, number: str, benchmarks: list[str], size: str) -> Board:
-    """The board of a version, from the artifacts of its run."""
-    run = Run(registry.version(number).run_id, registry.server)
+    """The board of a version, from the artifacts of its run. Raises TrackingError if the artifact store fails."""
+    run = Run(registry.get_version(number).run_id, registry.server)
     with tempfile.TemporaryDirectory() as folder:
         found = {name: run.fetch_file(f"{name}/groups.parquet", Path(folder) / name) for name in benchmarks}
         return load_board({name: file for name, file in found.items() if file}, size)
 
 
 def collect_metrics(files: dict[str, Path]) -> dict[str, float]:
-    """ICNet's metrics by benchmark, named as stage evaluate names them."""
+    """ICNet's metrics on all benchmarks, named as stage evaluate names them."""
     found = {}
     for benchmark, file in files.items():
-        sums, _ = records.read_sums(file)
+        sums, _ = read_sums(file)
         for size, prefix in ((RESIZED, benchmark), (ORIGINAL, f"{benchmark}/original")):
             if (ICNET, size) in sums:
                 found |= {f"{prefix}/{name}": value for name, value in sums[ICNET, size].overall().items()}
     return found
 
 
-def add_version(
-    registry: Registry, model: Path, files: dict[str, Path], spec: str, config: RegisterConfig
-) -> tuple[str, Run]:
-    """The version of this model, made now unless the same one was registered before, and the run behind it."""
-    made = identify_model(model / "model.safetensors", spec)
-    if known := registry.find(made):
+def add_version(registry: Registry, inputs: Inputs, config: RegisterConfig) -> tuple[str, Run]:
+    """The version of this model and its run. A version is created unless the same model has one."""
+    identity = identify_model(inputs.weights, inputs.sod)
+    if known := registry.find_version(identity):
         return str(known.version), Run(known.run_id, registry.server)
-    facts = json.loads((model / "run.json").read_text()) if (model / "run.json").is_file() else {}
-    network = checkpoint.read_metadata(model / "model.safetensors")["config"]
+    facts = json.loads(inputs.facts.read_text()) if inputs.facts.is_file() else {}
+    network = checkpoint.read_metadata(inputs.weights)["config"]
     tags: dict[str, Any] = {
-        "identity": made,
+        "identity": identity,
         "licence": config.licence,
         "data": facts.get("dataset", "unknown"),
         "data_licence": config.data_licence,
-        "sod": spec,
+        "sod": inputs.sod,
         "size": network["size"],
         "width": network["width"],
     }
     run = tracking.reopen_run(facts.get("run_id"))
-    logged = publish_model(run, model / "model.safetensors", spec, tags)
-    if values := collect_metrics(files):
-        run.log_metrics(values, model=logged)
-    return str(registry.add(run, logged, tags).version), run
+    model_id = publish_model(run, inputs.weights, inputs.sod, tags)
+    if values := collect_metrics(inputs.scores):
+        run.log_metrics(values, model=model_id)
+    return str(registry.add_version(run, model_id, tags).version), run
 
 
 def decide_champion(registry: Registry, number: str, ours: Board, benchmarks: list[str], test: Criterion) -> Verdict:
-    """Whether a version shall be the champion; asked again where another took the place while they were compared."""
-    champion, tags = registry.aliases().get(CHAMPION), registry.version(number).tags
+    """Whether a version becomes champion. If the champion changes meanwhile, the comparison starts again."""
+    champion, tags = registry.get_aliases().get(CHAMPION), registry.get_version(number).tags
     if champion == number:
-        return Verdict(True, tags.get("gate_reason", f"version {number} is the champion already"))
+        return Verdict(True, tags.get("gate_reason", f"version {number} is already the champion"))
     if champion is None:
-        return Verdict(True, f"version {number} is the first that was registered")
+        return Verdict(True, f"version {number} is the first version")
     if tags.get("rolled_back") == "true":
-        return Verdict(False, f"version {number} was rolled back by hand, and only a hand takes that back")
-    verdict = judge_challenger(
-        ours, load_champion_board(registry, champion, benchmarks, test.size), test, f"version {champion}"
-    )
-    if registry.aliases().get(CHAMPION) != champion:
+        return Verdict(False, f"version {number} was rolled back manually: only `cosal rollback {number}` promotes it")
+    theirs = load_champion_board(registry, champion, benchmarks, test.size)
+    verdict = judge_challenger(ours, theirs, test, f"version {champion}")
+    if registry.get_aliases().get(CHAMPION) != champion:
         return decide_champion(registry, number, ours, benchmarks, test)
     return verdict
 
 
-def register_model(
-    model: Path, scored: Path, out: Path, benchmarks: list[str], sism: str, config: RegisterConfig
-) -> None:
-    """Register a model and let the gate decide; two at the same time wait for each other.
+def apply_verdict(registry: Registry, number: str, verdict: Verdict) -> str:
+    """Move the aliases, and note the verdict on the version. Returns the version's alias."""
+    if verdict.better:
+        registry.promote(number)
+    else:
+        registry.set_alias(CHALLENGER, number)
+    gate = "passed" if verdict.better else "not passed"
+    registry.annotate(number, f"Gate {gate}: {verdict.reason}", gate=gate, gate_reason=verdict.reason)
+    return CHAMPION if verdict.better else CHALLENGER
 
-    Raises TableError where a benchmark was not evaluated, and CheckpointError where the model is none.
+
+def register_model(
+    model: Path, results: Path, out: Path, benchmarks: list[str], sism_method: str, config: RegisterConfig
+) -> None:
+    """Register a model and let the gate decide, unless `out` says that this was done.
+
+    Two processes with the same local database wait for each other. Raises TableError if a benchmark was not evaluated,
+    CheckpointError if the model is not one, ReceiptError if `out` is a file of another program, and TrackingError if
+    MLflow fails.
     """
-    files = find_score_files(scored, benchmarks)
-    registry = Registry(config.name, tracking.find_server())
-    with tracking.lock_server(registry.server):
-        registry.create(DESCRIPTION)
-        number, run = add_version(registry, model, files, choose_sism(config, sism), config)
-        verdict = decide_champion(registry, number, load_board(files, config.size), benchmarks, config)
-        alias = CHAMPION if verdict.better else CHALLENGER
-        if verdict.better:
-            registry.promote(number)
-        else:
-            registry.point(CHALLENGER, number)
-        gate_said = "passed" if verdict.better else "not passed"
-        registry.note(number, f"Gate {gate_said}: {verdict.reason}", gate=gate_said, gate_reason=verdict.reason)
-    content = {"name": config.name, "version": int(number), "alias": alias, "reason": verdict.reason, "run_id": run.id}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, content)
+    inputs = Inputs(model, find_score_files(results, benchmarks), choose_sod(config, sism_method))
+    registry, key = Registry(config.name, tracking.find_server()), make_key(inputs, config)
+    receipt = Receipt.read(out)
+    with (
+        tracking.translate_errors(registry.server, "run the stage again when it answers"),
+        tracking.lock_server(registry.server),
+    ):
+        if receipt and receipt.key == key and is_up_to_date(registry, receipt):
+            return _print_result(registry, receipt)
+        registry.create_model(DESCRIPTION)
+        number, run = add_version(registry, inputs, config)
+        verdict = decide_champion(registry, number, load_board(inputs.scores, config.size), benchmarks, config)
+        alias = apply_verdict(registry, number, verdict)
+        champion = int(registry.get_aliases()[CHAMPION])
+    receipt = Receipt(config.name, int(number), alias, champion, verdict.reason, run.id, key)
+    receipt.write(out)
+    _print_result(registry, receipt)
+
+
+def _print_result(registry: Registry, receipt: Receipt) -> None:
+    server = tracking.hide_password(registry.server)
     report.print_summary(
         "register",
-        f"models:/{config.name}/{number} is {alias}: {verdict.reason}",
-        f"load it with mlflow.pyfunc.load_model('models:/{config.name}@{alias}') from {registry.server}",
+        f"models:/{receipt.name}/{receipt.version} is {receipt.alias}: {receipt.reason}",
+        f"load it with mlflow.pyfunc.load_model('models:/{receipt.name}@{receipt.alias}') from {server}",
     )
 
 
 def main(model: Path, results: Path, out: Path) -> None:
-    """Make the model in the folder MODEL a version; RESULTS holds a folder a benchmark, OUT says what became of it."""
+    """Register the model in the folder MODEL; RESULTS holds a folder for each benchmark, OUT gets the decision."""
     sism = params.load_section("sism", dict[str, Any]).get("method", "gc")
     benchmarks, config = params.load_section("benchmarks", list[str]), params.load_section("register", RegisterConfig)
     with locks.lock_output(out):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def describe_origin() -> dict[str, str]:
-    """The git commit and the DVC experiment that this process runs in."""
+    """Tags for the Git commit, the DVC experiment and the dvc.lock that this process runs with."""
     tags = {"mlflow.source.name": os.environ.get("DVC_STAGE") or Path(sys.argv[0]).stem, "mlflow.source.type": "LOCAL"}
     commit = _run_git("rev-parse", "HEAD")
     if commit:

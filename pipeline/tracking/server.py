@@ -1,10 +1,11 @@
-"""The MLflow server, its client and the experiment."""
+"""The MLflow server: its address, its client, and the experiment on it."""
 
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
@@ -13,19 +14,42 @@ from mlflow.tracking import MlflowClient
 EXPERIMENT = "icnet"
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the experiment in the UI's view of trainings."""
+"""Makes MLflow's UI open the experiment in its view for model training."""
+
+SQLITE = "sqlite:///"
+
+QUIET_LOGGERS = ("alembic", "mlflow.store", "mlflow.system_metrics", "urllib3.connectionpool")
 
 
 def find_server() -> str:
-    """The address of the MLflow server; a local one is absolute, so that it means the same in every process."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    file = uri.removeprefix("sqlite:///")
-    return uri if file == uri else f"sqlite:///{_find_home() / file}"
+    """The address of the MLflow server, without user and password.
+
+    It is MLFLOW_TRACKING_URI, or a database in the repository. A path is made absolute, so that it is the same in
+    every process.
+    """
+    _move_credentials()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    file = uri.removeprefix(SQLITE)
+    return uri if file == uri else f"{SQLITE}{_find_home() / file}"
 
 
-def lock_server(uri: str) -> AbstractContextManager:
-    """One at a time among the processes that share a local database; a server of its own needs no such lock."""
-    file = uri.removeprefix("sqlite:///")
+def _move_credentials() -> None:
+    """Move user and password from MLFLOW_TRACKING_URI to MLflow's variables for them, so that nothing prints them.
+
+    This applies to servers. The address of a database keeps its password, and messages hide it.
+    """
+    parts = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return
+    credentials, _, host = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(user), unquote(password)
+    os.environ["MLFLOW_TRACKING_URI"] = urlunsplit(parts._replace(netloc=host))
+
+
+def lock_server(uri: str) -> AbstractContextManager[object]:
+    """A lock for the processes that share a local database. A server needs none."""
+    file = uri.removeprefix(SQLITE)
     return nullcontext() if file == uri else FileLock(f"{file}.lock", is_singleton=True)
 
 
@@ -35,29 +59,28 @@ def _find_home() -> Path:
 
 @lru_cache(maxsize=8)
 def get_client(uri: str) -> MlflowClient:
-    """The client of a server, whose tables exist from then on."""
-    for noisy in ("alembic", "mlflow.store", "mlflow.system_metrics"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    with lock_server(
-        uri
-    ):  # the first to come makes the database's tables, and two at once break each other's migrations
-        made = MlflowClient(uri, uri)
-        made.search_registered_models(max_results=1)
-    return made
+    """The client of a server. The tables of a database are created first."""
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with lock_server(uri):  # two processes that migrate a new database at once break it
+        client = MlflowClient(uri, uri)
+        client.search_registered_models(max_results=1)
+    return client
 
 
 def find_experiment(uri: str) -> str:
-    """The id of the experiment on a server; whoever comes first makes it, also of several processes at once."""
-    there = get_client(uri)
-    found = there.get_experiment_by_name(EXPERIMENT)
+    """The id of the experiment on a server. It is created if needed, also by several processes at once."""
+    client = get_client(uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         local = None if os.environ.get("MLFLOW_TRACKING_URI") else (_find_home() / "mlartifacts").as_uri()
         try:
-            return there.create_experiment(EXPERIMENT, local, EXPERIMENT_TAGS)
-        except MlflowException:
-            found = there.get_experiment_by_name(EXPERIMENT)
+            created: str = client.create_experiment(EXPERIMENT, local, EXPERIMENT_TAGS)
+            return created
+        except MlflowException:  # another process was first
+            found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
-        there.restore_experiment(found.experiment_id)
-    return found.experiment_id
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)

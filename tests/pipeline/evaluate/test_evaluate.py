@@ -13,7 +13,7 @@ from pipeline import tables, tracking
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.folders import FolderError, find_maps
 from pipeline.evaluate.stage import evaluate_dataset, main, score_dataset
-from pipeline.metrics import aggregate, records, score
+from pipeline.metrics import aggregate, records, score, sums
 from pipeline.runtime import files, params
 from tests.helpers import benchmark, photographs
 
@@ -67,12 +67,12 @@ def test_the_scores_are_those_of_the_maps_at_both_sizes(small):
     assert sums["icnet", "resized"].overall()["max_f"] > sums["sism", "resized"].overall()["max_f"]
 
 
-def test_the_scores_do_not_depend_on_how_the_work_was_cut(small, ray_session):
-    whole, cut = scored(small).scores(), scored(small, shard_size=3).scores()
-    assert whole.keys() == cut.keys()
+def test_the_scores_do_not_depend_on_the_shard_size(small, ray_session):
+    whole, sharded = scored(small).scores(), scored(small, shard_size=3).scores()
+    assert whole.keys() == sharded.keys()
     for row, found in whole.items():
-        assert np.array_equal(found.numbers, cut[row].numbers)
-        assert np.array_equal(found.curves, cut[row].curves)
+        assert np.array_equal(found.numbers, sharded[row].numbers)
+        assert np.array_equal(found.curves, sharded[row].curves)
 
 
 def test_every_file_is_written_twice_the_same(small, tmp_path):
@@ -81,7 +81,7 @@ def test_every_file_is_written_twice_the_same(small, tmp_path):
     first = photographs.files(tmp_path / "first")
     assert photographs.files(tmp_path / "second") == first
     expected = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
-    expected |= {"metrics.json", "original.json", "groups.parquet", "images.parquet"}
+    expected |= {"metrics.json", "original.json", "groups.parquet", "images.parquet", "manifest.json"}
     assert expected | {f"panels/{name}.png" for name in ("overview", "worst-1", "best-1")} == set(first)
 
 
@@ -99,11 +99,11 @@ def test_metrics_hold_icnet_and_its_sisms_side_by_side(small, tmp_path):
 
 def test_sums_come_back_as_they_were_written(small, tmp_path):
     found = scored(small)
-    sums = found.scores()
-    records.write_sums(tmp_path / "groups.parquet", sums, "small", found.edition)
-    again, edition = records.read_sums(tmp_path / "groups.parquet")
-    assert edition == found.edition and again.keys() == sums.keys()
-    for row, one in sums.items():
+    expected = found.scores()
+    sums.write_sums(tmp_path / "groups.parquet", expected, "small", found.edition)
+    again, edition = sums.read_sums(tmp_path / "groups.parquet")
+    assert edition == found.edition and again.keys() == expected.keys()
+    for row, one in expected.items():
         assert again[row].overall() == one.overall() and again[row].groups == one.groups
 
 
@@ -125,18 +125,18 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
     assert run.fetch_file("small/groups.parquet", tmp_path / "back").is_file()
 
 
-def test_maps_of_cut_groups_are_a_row_of_their_own_and_not_the_models_scores(trained, tmp_path):
+def test_scores_of_subgroups_go_to_a_run_of_their_own(trained, tmp_path):
     inputs, run = trained
-    inputs = replace(inputs, maps=shutil.copytree(inputs.maps, tmp_path / "cut" / "small"))
+    inputs = replace(inputs, maps=shutil.copytree(inputs.maps, tmp_path / "subgroups" / "small"))
     manifest = json.loads((inputs.maps / "manifest.json").read_text())
     files.write_json(inputs.maps / "manifest.json", {**manifest, "subgroup_size": 5})
     evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     assert "small/max_f" not in tracking.get_client(run.server).get_run(run.id).data.metrics
-    row = tracking.open_method_run(f"ICNet {run.id}, groups cut by 5")
+    row = tracking.open_method_run(f"ICNet {run.id}, subgroups of 5")
     assert "small/max_f" in tracking.get_client(run.server).get_run(row.id).data.metrics
 
 
-def test_a_model_from_elsewhere_is_evaluated_into_a_run_that_stands_in(small, tmp_path):
+def test_the_scores_of_a_model_from_elsewhere_go_to_a_restored_run(small, tmp_path):
     inputs = replace(small, model=benchmark.model(tmp_path / "model", run_id="a" * 32))
     evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     found = tracking.get_client(tracking.find_server()).get_run(tracking.reopen_run("a" * 32).id)
@@ -168,11 +168,19 @@ def test_a_method_may_not_take_the_names_of_ours(small):
         scored(small, methods={"icnet": "maps"})
 
 
+def change_index(inputs, change):
+    """Write the index again with changed rows."""
+    rows = [{**row, **change(row)} for row in tables.read_table(inputs.index).to_pylist()]
+    tables.write_table(inputs.index, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(inputs.root))
+
+
 def test_images_that_cannot_be_scored_are_named(tmp_path):
     inputs = benchmark.write(tmp_path / "small", {"apple": 3, "bear": 2})
     rows = tables.read_table(inputs.maps).to_pylist()
     tables.write_table(inputs.maps, pa.Table.from_pylist(rows[1:], schema=tables.MAPS), [])
     (inputs.root / "masks" / "bear" / "0001.png").write_bytes(b"broken")
+    broken = {"mask_digest": tables.digest_file(b"broken")}
+    change_index(inputs, lambda row: broken if (row["group"], row["name"]) == ("bear", "0001") else {})
     found = scored(inputs)
     assert [(row["method"], row["group"], row["name"]) for row in found.absent] == [
         ("icnet", "apple", "0000"),
@@ -180,6 +188,24 @@ def test_images_that_cannot_be_scored_are_named(tmp_path):
     ]
     sums = found.scores()
     assert sums["icnet", "resized"].images == 3 and sums["sism", "resized"].images == 4
+
+
+@pytest.mark.parametrize("shard_size", [64, 2])
+def test_masks_that_changed_after_indexing_stop_the_stage(tmp_path, ray_session, shard_size):
+    inputs = benchmark.write(tmp_path / "small", {"apple": 3, "bear": 2})
+    for row in tables.read_table(inputs.maps).to_pylist():
+        (inputs.root / "masks" / row["group"] / f"{row['name']}.png").write_bytes(row["map"])
+    with pytest.raises(tables.TableError, match=r"masks/apple/0000.png changed after it was indexed: run stage index"):
+        scored(inputs, shard_size=shard_size)
+
+
+def test_a_broken_map_of_another_method_leaves_out_only_that_method(small, tmp_path):
+    shutil.copytree(small.root / "masks", tmp_path / "maps")
+    (tmp_path / "maps" / "apple" / "0001.png").write_bytes(b"broken")
+    found = scored(small, methods={"other": "maps"})
+    assert [(row["method"], row["name"]) for row in found.absent] == [("other", "0001")]
+    sums = found.scores()
+    assert sums["icnet", "resized"].images == 14 and sums["other", "resized"].images == 13
 
 
 def test_a_collection_without_masks_is_predicted_not_scored(tmp_path, capsys):
@@ -206,7 +232,7 @@ def test_void_pixels_are_left_out_at_both_sizes(tmp_path):
 
 def test_the_main_reads_its_section(small, tmp_path):
     (tmp_path / "params.yaml").write_text("evaluate: {resamples: 10, num_panels: 0}\n")
-    main(small.index, small.samples, small.maps, small.model, tmp_path / "out", "named")
+    main(small.index, small.samples, small.maps, small.model, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 14
     assert [file.name for file in (tmp_path / "out" / "panels").iterdir()] == ["overview.png"]
 

@@ -19,12 +19,14 @@ from icnet import checkpoint, images, sod
 from icnet.inference import Predictor, optimize
 from pipeline import tables, tracking
 from pipeline.cli.app import rollback_command
-from pipeline.metrics import aggregate, records, score
+from pipeline.metrics import aggregate, score
+from pipeline.metrics.sums import write_sums
 from pipeline.register.config import RegisterConfig
 from pipeline.register.gate import Criterion, judge_challenger
-from pipeline.register.package import list_requirements, use_fluent_api
+from pipeline.register.package import use_fluent_api
 from pipeline.register.registry import Registry, RegistryError, roll_back
-from pipeline.register.stage import choose_sism, register_model
+from pipeline.register.requirements import list_requirements
+from pipeline.register.stage import choose_sod, register_model
 from tests.helpers import benchmark, photographs
 
 GROUPS, EACH = 8, 3
@@ -70,7 +72,7 @@ def trained(folder, weights, noise, edition="first"):
         model = benchmark.model(folder / f"model{weights}", weights, run.id)
         (scored := folder / f"results{weights}" / "small").mkdir(parents=True)
         both = {("icnet", size): sums(noise) for size in ("resized", "original")}
-        records.write_sums(scored / "groups.parquet", both, "small", edition)
+        write_sums(scored / "groups.parquet", both, "small", edition)
         run.log_file(scored / "groups.parquet", "small")
     return model, scored.parent
 
@@ -125,29 +127,29 @@ def test_the_champion_changes_only_for_a_better_model(shelf, place):
     assert (first["version"], first["alias"]) == (1, "champion") and "first" in first["reason"]
     equal = registered(shelf, place, 2, FAIR)
     assert (equal["version"], equal["alias"]) == (2, "challenger")
-    assert shelf.aliases() == {"champion": "1", "challenger": "2"}
+    assert shelf.get_aliases() == {"champion": "1", "challenger": "2"}
     better = registered(shelf, place, 3, GOOD)
     assert (better["version"], better["alias"]) == (3, "champion")
     worse = registered(shelf, place, 4, POOR)
     assert (worse["version"], worse["alias"]) == (4, "challenger")
-    assert shelf.aliases() == {"champion": "3", "challenger": "4", "previous": "1"}
-    version = shelf.version("4")
+    assert shelf.get_aliases() == {"champion": "3", "challenger": "4", "previous": "1"}
+    version = shelf.get_version("4")
     assert version.tags["gate_reason"] == worse["reason"] and worse["reason"] in version.description
-    assert [shelf.version(n).tags["gate"] for n in "1234"] == ["passed", "not passed", "passed", "not passed"]
+    assert [shelf.get_version(n).tags["gate"] for n in "1234"] == ["passed", "not passed", "passed", "not passed"]
 
     left, taken = roll_back(shelf)
-    assert (left, taken) == ("3", "1") and shelf.aliases()["champion"] == "1"
+    assert (left, taken) == ("3", "1") and shelf.get_aliases()["champion"] == "1"
     kept = again(shelf, place / "model3", place / "results3")
-    assert (kept["version"], kept["alias"]) == (3, "challenger") and "by hand" in kept["reason"]
+    assert (kept["version"], kept["alias"]) == (3, "challenger") and "manually" in kept["reason"]
     rollback_command("4", shelf.name)
-    assert shelf.aliases()["champion"] == "4"
+    assert shelf.get_aliases()["champion"] == "4"
 
 
 def test_there_is_nothing_to_roll_back_to_at_first(shelf, place):
     registered(shelf, place, 1, FAIR)
-    with pytest.raises(RegistryError, match="no champion before"):
+    with pytest.raises(RegistryError, match="no previous champion"):
         roll_back(shelf)
-    with pytest.raises(RegistryError, match="champion already"):
+    with pytest.raises(RegistryError, match="already the champion"):
         roll_back(shelf, "1")
     with pytest.raises(RegistryError, match="no version 7"):
         roll_back(shelf, "7")
@@ -162,7 +164,7 @@ def test_a_model_registered_twice_has_one_version(shelf, place):
 
 def test_a_version_carries_its_tags_metrics_and_run(shelf, place):
     found = registered(shelf, place, 1, FAIR)
-    version = shelf.version("1")
+    version = shelf.get_version("1")
     assert version.run_id == found["run_id"]
     assert {"licence", "data", "data_licence", "sod", "identity"} <= set(version.tags)
     logged = shelf.client.get_logged_model(version.source.removeprefix("models:/"))
@@ -187,7 +189,7 @@ def test_two_registrations_at_once_are_both_kept(shelf, place):
     assert [process.wait() for process in started] == [0, 0]
     said = [json.loads((model / "registered.json").read_text()) for model, _ in made]
     assert {one["version"] for one in said} == {1, 2}
-    assert shelf.aliases()["champion"] == str(said[0]["version"])
+    assert shelf.get_aliases()["champion"] == str(said[0]["version"])
 
 
 def test_a_benchmark_that_was_not_evaluated_is_named(shelf, place):
@@ -197,9 +199,9 @@ def test_a_benchmark_that_was_not_evaluated_is_named(shelf, place):
 
 
 def test_maps_made_elsewhere_leave_the_model_with_a_method_of_its_own():
-    assert choose_sism(RegisterConfig(), "maps:folder") == "gc"
-    assert choose_sism(RegisterConfig(), "onnx:net.onnx") == "onnx:net.onnx"
-    assert choose_sism(RegisterConfig(sod="ones"), "gc") == "ones"
+    assert choose_sod(RegisterConfig(), "maps:folder") == "gc"
+    assert choose_sod(RegisterConfig(), "onnx:net.onnx") == "onnx:net.onnx"
+    assert choose_sod(RegisterConfig(sod="ones"), "gc") == "ones"
 
 
 def test_requirements_are_pinned_and_only_what_is_imported():

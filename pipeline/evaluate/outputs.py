@@ -1,0 +1,117 @@
+"""The files that stage evaluate writes, and the manifest that lists them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from icnet.images import encode
+from pipeline import tables
+from pipeline.metrics import frames, sums
+from pipeline.metrics.aggregate import Scores
+from pipeline.metrics.frames import Intervals
+from pipeline.metrics.records import ORIGINAL, RESIZED, Results, Row
+from pipeline.runtime import files
+
+MANIFEST = "manifest.json"
+
+FILES = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
+FILES |= {"metrics.json", "original.json", "groups.parquet", "images.parquet", MANIFEST}
+
+PANEL = re.compile(r"panels/(overview|(worst|best|group)-\d+)\.png")
+
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")
+"""Name of a file that was being written when the stage was killed."""
+
+
+class OutputError(ValueError):
+    """A folder that cannot be the output. The message names the file that is in the way."""
+
+
+def is_up_to_date(folder: Path, key: str) -> bool:
+    """Whether the folder holds complete and unchanged outputs with this key."""
+    manifest = read_manifest(folder)
+    return manifest.get("key") == key and all(
+        (folder / name).is_file() and tables.digest_file((folder / name).read_bytes()) == digest
+        for name, digest in manifest["files"].items()
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest: the key of the outputs, and the digest of each file. Empty if it is missing or damaged."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text())
+        return content if isinstance(content["files"], dict) else {}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def check_folder(folder: Path) -> None:
+    """Raises OutputError if the folder holds a file that this stage did not write. Hidden files are ignored."""
+    for file in _list_files(folder):
+        if not _is_own(file.relative_to(folder)) and not file.name.startswith("."):
+            raise OutputError(f"{file} was not written by stage evaluate: move it, or choose another folder")
+
+
+def _remove_outputs(folder: Path) -> None:
+    """Remove what an earlier run wrote, the manifest first."""
+    own = [file for file in _list_files(folder) if _is_own(file.relative_to(folder))]
+    for file in sorted(own, key=lambda file: file.name != MANIFEST):
+        file.unlink()
+
+
+def _list_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
+
+
+def _is_own(file: Path) -> bool:
+    """Whether this stage writes such a file. `file` is relative to the folder."""
+    known = file.as_posix() in FILES or PANEL.fullmatch(file.as_posix())
+    return bool(known or UNFINISHED.fullmatch(file.name))
+
+
+def write_outputs(
+    folder: Path,
+    key: str,
+    found: Results,
+    scores: dict[Row, Scores],
+    intervals: dict[Row, Intervals],
+    panels: dict[str, np.ndarray],
+) -> None:
+    """Write all files, in place of those of an earlier run. The manifest is the last. Raises OutputError."""
+    check_folder(folder)
+    _remove_outputs(folder)
+    (folder / "panels").mkdir(parents=True, exist_ok=True)
+    for name, picture in panels.items():
+        files.write_file(folder / "panels" / f"{name}.png", encode(picture))
+    sums.write_sums(folder / "groups.parquet", scores, found.dataset, found.edition)
+    absent = pd.DataFrame(found.absent, columns=["method", "group", "name", "reason"])
+    for name, frame in {
+        "scores": frames.to_overall_frame(scores, intervals),
+        "groups": frames.to_group_frame(scores),
+        "curves": frames.to_curve_frame(scores),
+        "absent": absent,
+    }.items():
+        content = frame.to_csv(index=False, float_format="%.6f")
+        files.write_file(folder / f"{name}.csv", content.encode(errors="surrogatepass"))
+    tables.write_parquet(_to_image_table(found), folder / "images.parquet")
+    for name, size in (("original.json", ORIGINAL), ("metrics.json", RESIZED)):
+        files.write_json(folder / name, frames.to_metrics(scores, size, len(found.absent)))
+    _write_manifest(folder, key)
+
+
+def _to_image_table(found: Results) -> pa.Table:
+    frame = frames.to_image_frame(found)
+    texts = {"method", "size", "group", "name"}
+    schema = pa.schema([(name, pa.string() if name in texts else pa.float64()) for name in frame.columns])
+    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata()
+
+
+def _write_manifest(folder: Path, key: str) -> None:
+    found = [file for file in _list_files(folder) if _is_own(file.relative_to(folder))]
+    digests = {file.relative_to(folder).as_posix(): tables.digest_file(file.read_bytes()) for file in found}
+    files.write_json(folder / MANIFEST, {"key": key, "files": digests})

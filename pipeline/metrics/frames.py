@@ -1,0 +1,76 @@
+"""Scores as tables for people and for files."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.metrics import aggregate
+from pipeline.metrics.aggregate import Scores
+from pipeline.metrics.records import HEADLINE, ICNET, ORIGINAL, RESIZED, Results, Row
+from pipeline.metrics.score import CURVES, METRICS, THRESHOLDS
+
+Intervals = dict[str, tuple[float, float]]
+"""Low and high end by metric."""
+
+
+def to_metrics(sums: dict[Row, Scores], size: str, absent: int) -> dict[str, Any]:
+    """HEADLINE by method at one size, the number of scored images, and of images that could not be scored."""
+    found = {method: scored for (method, at), scored in sums.items() if at == size}
+    content: dict[str, Any] = {
+        method: {name: round(value, 6) for name, value in scored.overall().items() if name in HEADLINE}
+        for method, scored in found.items()
+        if scored.images
+    }
+    return {**content, "images": found[ICNET].images, "absent": absent}
+
+
+def to_overall_frame(sums: dict[Row, Scores], intervals: dict[Row, Intervals] | None = None) -> pd.DataFrame:
+    """Each metric of each method: over images, over groups (`macro`), and its interval (`low`, `high`)."""
+    rows = []
+    for (method, size), found in sums.items():
+        macro = found.macro()
+        for name, value in found.overall().items():
+            low, high = (intervals or {}).get((method, size), {}).get(name, (np.nan, np.nan))
+            row = {"method": method, "size": size, "metric": name, "value": value, "low": low, "high": high}
+            rows.append({**row, "macro": macro[name], "images": found.images, "groups": len(found.groups)})
+    names = ["method", "size", "metric", "value", "low", "high", "macro", "images", "groups"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def to_group_frame(sums: dict[Row, Scores]) -> pd.DataFrame:
+    """Each metric of each group, by method and size."""
+    rows = []
+    for (method, size), found in sums.items():
+        counts = dict(zip(found.groups, map(int, found.counts), strict=True))
+        for group, value in found.by_group().items():
+            rows.append({"group": group, "method": method, "size": size, "images": counts[group], **value})
+    return pd.DataFrame(rows, columns=["group", "method", "size", "images", *METRICS]).sort_values(
+        ["group", "size", "method"], kind="stable", ascending=[True, False, True]
+    )
+
+
+def to_curve_frame(sums: dict[Row, Scores]) -> pd.DataFrame:
+    """The curves of each method by threshold, at the samples' size."""
+    empty = pd.DataFrame(columns=["method", "threshold", *CURVES])
+    parts = []
+    for (method, size), found in sums.items():
+        if size == RESIZED and found.images:
+            columns = {name: found.curve(name) for name in CURVES}
+            parts.append(pd.DataFrame({"method": method, "threshold": np.arange(THRESHOLDS), **columns}))
+    return pd.concat(parts) if parts else empty
+
+
+def to_image_frame(results: Results) -> pd.DataFrame:
+    """Each metric of each image, by method and size."""
+    rows: list[dict[str, Any]] = []
+    for (method, size), scored in results.images.items():
+        for (group, name), one in sorted(scored.items()):
+            rows.append({"method": method, "size": size, "group": group, "name": name, **one.metrics()})
+    return pd.DataFrame(rows, columns=["method", "size", "group", "name", *METRICS])
+
+
+def format_summary(results: Results, sums: dict[Row, Scores]) -> str:
+    """The printed table of all methods and sizes."""
+    label = {RESIZED: f"{results.size} px", ORIGINAL: ORIGINAL}
+    return aggregate.format_table([(method, label[size], found) for (method, size), found in sums.items()])
