@@ -125,6 +125,8 @@ def test_scores_are_written_although_mlflow_is_away_and_logged_later(small, tmp_
     out = tmp_path / "out"
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # the password is moved there
     with servers.run_silent_server() as port:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
         with pytest.raises(tracking.TrackingError, match=r"the scores are in .*out, run again to log them") as failed:

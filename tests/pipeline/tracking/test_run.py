@@ -1,16 +1,13 @@
-import os
 import pickle
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline import tracking
+from tests.helpers import servers
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +43,7 @@ def test_a_run_that_ends_well_is_finished_and_holds_what_was_logged():
 
 
 @pytest.mark.parametrize("error, status", [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_run_that_breaks_says_so(error, status):
+def test_a_run_that_fails_gets_the_status(error, status):
     with pytest.raises(error), tracking.start_run("broken") as run:
         raise error
     assert read(run).info.status == status
@@ -71,7 +68,7 @@ def test_a_later_stage_finds_the_run_of_the_training():
     assert again == run and read(run).info.status == "FINISHED"
 
 
-def test_one_stand_in_serves_for_a_run_that_the_server_does_not_know():
+def test_a_run_that_the_server_does_not_know_is_replaced_by_one_run():
     first, second = tracking.reopen_run("f" * 32), tracking.reopen_run("f" * 32)
     assert first == second
     assert read(first).data.tags[tracking.RESTORED] == "f" * 32
@@ -103,7 +100,7 @@ def test_files_come_back_and_absent_ones_are_none(tmp_path):
     assert run.fetch_file("notes/other.txt", tmp_path / "back") is None
 
 
-def test_a_run_handle_travels_to_other_processes(address):
+def test_a_run_can_be_used_in_other_processes(address):
     with tracking.start_run("travel") as run:
         code = f"import pickle; pickle.loads({pickle.dumps(run)!r}).log_metrics({{'far': 1.0}}, 7)"
         subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
@@ -120,13 +117,13 @@ def test_a_run_names_its_commit_and_its_dvc_experiment(monkeypatch, root):
     assert len(tags["mlflow.source.git.commit"]) == 40 and tags["git.dirty"] in ("true", "false")
 
 
-def test_system_metrics_are_logged_where_wanted():
+def test_system_metrics_are_logged_if_asked_for():
     with tracking.start_run("system", system_metrics=True) as run:
         pass
     assert read(run).info.status == "FINISHED"
 
 
-def test_without_a_server_everything_lies_in_the_repository(monkeypatch, tmp_path):
+def test_without_a_server_everything_is_in_the_repository(monkeypatch, tmp_path):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "temporary").mkdir()
@@ -134,7 +131,7 @@ def test_without_a_server_everything_lies_in_the_repository(monkeypatch, tmp_pat
     assert tracking.find_server() == f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
-def test_several_processes_may_come_first(tmp_path, monkeypatch):
+def test_several_processes_may_create_the_database(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
     code = "from pipeline import tracking\nwith tracking.start_run('first') as run: run.log_metrics({'x': 1.0})"
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(2)]
@@ -145,22 +142,8 @@ def test_several_processes_may_come_first(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_server_takes_the_place_of_the_files(tmp_path, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    store = ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}", "--artifacts-destination", str(tmp_path)]
-    command = [sys.executable, "-m", "mlflow", "server", *store, "--port", port, "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(command, cwd=tmp_path, env=environment)
-    try:
-        for _ in range(240):
-            assert server.poll() is None
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health").read()
-                break
-            except OSError:
-                time.sleep(0.5)
+def test_a_server_replaces_the_local_database(tmp_path, monkeypatch):
+    with servers.run_mlflow(tmp_path / "server") as port:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         with tracking.start_run("far", {"train": {"lr": 0.1}}) as run:
             for value in (0, 255):
@@ -173,6 +156,3 @@ def test_a_server_takes_the_place_of_the_files(tmp_path, monkeypatch):
         table = tracking.get_client(run.server).load_table(experiment, "demo/groups.json", [run.id])
         assert table["max_f"].tolist() == [255]
         assert tracking.reopen_run(run.id) == run and tracking.reopen_run("e" * 32) != run
-    finally:
-        server.terminate()
-        server.wait()
