@@ -1,6 +1,7 @@
 """Saliency maps that were computed elsewhere: <folder>/<group>/<name>.png, resized to the image."""
 
 import hashlib
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,9 +36,16 @@ def make(spec: Spec, device: torch.device) -> Method:
 
 def list_maps(folder: Path) -> dict[str, Path]:
     """Return the PNG files of the folder's groups by `<group>/<name>.png` in Unicode's composed form (NFC), sorted."""
-    groups = [group for group in folder.iterdir() if group.is_dir()]
-    files = [file for group in groups for file in group.iterdir() if file.suffix == ".png"]
-    return {unicodedata.normalize("NFC", f"{file.parent.name}/{file.name}"): file for file in sorted(files)}
+    files: dict[str, Path] = {}
+    for group in sorted(group for group in folder.iterdir() if group.is_dir()):
+        for place, _, names in os.walk(group, onerror=_raise):
+            for file in (Path(place, name) for name in names if name.endswith(".png")):
+                files[unicodedata.normalize("NFC", file.relative_to(folder).as_posix())] = file
+    return dict(sorted(files.items()))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def read_batch(files: Mapping[str, Path], images: Sequence[Pixels], keys: Sequence[Key]) -> list[SaliencyMap]:

@@ -18,7 +18,8 @@ from pipeline.cli.output import OutputError, ProtectedFiles, is_valid_name
 from pipeline.index.check import FileCheck, check_entries
 from pipeline.index.config import IndexConfig
 from pipeline.index.layouts import CollectionError
-from pipeline.index.walk import LITTER, Entry, Group, list_group
+from pipeline.index.listing import is_hidden
+from pipeline.index.walk import Entry, Group, list_group
 from pipeline.runtime.progress import Progress
 
 SCORES_FILE, REJECTS_FILE = "scores.csv", "rejects.csv"
@@ -141,8 +142,8 @@ def _list_groups(root: Path) -> list[Group]:
     base = _find_base(root)
     groups = []
     for folder, children, files in os.walk(base):
-        children[:] = sorted(child for child in children if not _is_hidden(child))
-        if not any(not _is_hidden(file) for file in files) and children:
+        children[:] = sorted(child for child in children if not is_hidden(child))
+        if not any(not is_hidden(file) for file in files) and children:
             continue
         path = PurePosixPath(Path(folder).relative_to(base).as_posix())
         name = base.name or "photographs" if path == PurePosixPath(".") else path.as_posix()
@@ -156,7 +157,7 @@ def _list_groups(root: Path) -> list[Group]:
 
 
 def _find_base(root: Path) -> Path:
-    children = {child.name for child in root.iterdir() if child.is_dir() and not _is_hidden(child.name)}
+    children = {child.name for child in root.iterdir() if child.is_dir() and not is_hidden(child.name)}
     is_benchmark = IMAGES_FOLDER in children and children <= {IMAGES_FOLDER, *OTHER_FOLDERS}
     return root / IMAGES_FOLDER if is_benchmark else root
 
@@ -183,12 +184,8 @@ def _unpack(archive: Path, folder: Path) -> Path:
             content.extractall(root, members)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
         raise CollectionError(f"{archive} cannot be unpacked: {error}") from error
-    children = [child for child in root.iterdir() if not _is_hidden(child.name)]
+    children = [child for child in root.iterdir() if not is_hidden(child.name)]
     return children[0] if len(children) == 1 and children[0].is_dir() else root
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in LITTER
 
 
 def has_map_file(group: str, name: str) -> bool:

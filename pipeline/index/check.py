@@ -1,22 +1,25 @@
-"""Check the files of a collection: size, header, digest."""
+"""Check the files of a collection: size, header and digest. No pixel is decoded."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from icnet import images
 from pipeline import tables
 from pipeline.index.config import IndexConfig
-from pipeline.index.walk import Entry, make_reject
+from pipeline.index.rejects import make_reject
+from pipeline.index.walk import Entry
+from pipeline.runtime import parallel
 
 CHUNK_SIZE = 32
-"""Images a thread takes at once."""
+"""Images that a thread checks at a time."""
+
+NO_MASK = "has no mask: its map is predicted, not scored"
 
 
 class FileError(ValueError):
-    """A file that cannot be used, with its path below the root."""
+    """The content of a file cannot be used. `path`: below the root; `error`: class of the error for the rejects."""
 
     def __init__(self, path: str, reason: str, error: str = "CollectionError") -> None:
         super().__init__(reason)
@@ -24,58 +27,68 @@ class FileError(ValueError):
 
 
 class FileCheck:
-    """Reads the files of images and gives a row of the index, or a row of the rejects, for each."""
+    """Reads the files of images. Returns rows of INDEX and rows of REJECTS."""
 
     def __init__(self, root: Path, config: IndexConfig) -> None:
         self.root, self.config = root, config
 
-    def __call__(self, entries: list[Entry]) -> list[dict]:
-        return [self._check(entry) for entry in entries]
+    def __call__(self, entries: list[Entry]) -> list[dict[str, Any]]:
+        """Check images. Raises OriginalError if a file cannot be read."""
+        return [row for entry in entries for row in self._check(entry)]
 
-    def _check(self, entry: Entry) -> dict:
-        row = {"group": entry.group, "name": entry.name, "image": entry.image, "mask": entry.mask, "void": entry.void}
+    def _check(self, entry: Entry) -> list[dict[str, Any]]:
         try:
-            (row["height"], row["width"]), row["bytes"], row["image_digest"] = self._read(entry.image)
-            self._check_side(entry.image, row["height"], row["width"])
-            for kind, path in (("mask", entry.mask), ("void", entry.void)):
-                if path is not None:
-                    size, _, row[f"{kind}_digest"] = self._read(path)
-                    self._check_size("void mask" if kind == "void" else kind, path, size, row)
+            row = self._make_row(entry)
         except FileError as refused:
-            alone = refused.path == entry.image
-            reason = str(refused) if alone else f"{refused}; its image {entry.image!r} is left out with it"
-            return make_reject(refused.path, entry.group, reason, refused.error)
-        return {**row, "unmasked": entry.unmasked}
+            return _reject_files(entry, refused)
+        return [row, make_reject(entry.image, entry.group, NO_MASK)] if entry.unmasked else [row]
 
-    def _read(self, path: str) -> tuple[tuple[int, int], int, str]:
-        file = self.root / path
+    def _make_row(self, entry: Entry) -> dict[str, Any]:
+        data, (height, width) = self._read(entry.image)
+        if min(height, width) < self.config.min_side:
+            raise FileError(entry.image, f"is smaller than index.min_side allows: {height} x {width} px")
+        row = {"group": entry.group, "name": entry.name, "height": height, "width": width, "bytes": len(data)}
+        row |= {"image": entry.image, "image_digest": tables.digest_file(data)}
+        for kind, path in (("mask", entry.mask), ("void", entry.void)):
+            row |= {kind: path, f"{kind}_digest": path and self._check_mask(kind, path, (height, width))}
+        return row
+
+    def _check_mask(self, kind: str, path: str, size: tuple[int, int]) -> str:
+        """Return the digest of a mask. Raises FileError if it has another size than its image."""
+        data, found = self._read(path)
+        if found != size:
+            sizes = f"{found[0]} x {found[1]} px, the image {size[0]} x {size[1]} px"
+            raise FileError(path, f"is a {kind} of another size than its image: {sizes}")
+        return tables.digest_file(data)
+
+    def _read(self, path: str) -> tuple[bytes, tuple[int, int]]:
+        """Return a file's bytes and its image's (height, width)."""
+        megabytes = self._find_size(path) >> 20
+        if megabytes >= self.config.max_megabytes:
+            raise FileError(path, f"is larger than index.max_megabytes allows: {megabytes} MiB")
+        data = tables.read_file(self.root, path)
         try:
-            if file.stat().st_size > self.config.max_megabytes << 20:
-                raise FileError(path, f"is larger than index.max_megabytes allows: {file.stat().st_size >> 20} MB")
-            data = file.read_bytes()
-            return images.read_size(data), len(data), tables.digest_file(data)
-        except OSError as error:
-            raise FileError(path, f"cannot be read: {error.strerror}", type(error).__name__) from None
+            return data, images.read_size(data)
         except images.ImageError as error:
             raise FileError(path, str(error), type(error).__name__) from None
 
-    def _check_side(self, path: str, height: int, width: int) -> None:
-        if min(height, width) < self.config.min_side:
-            raise FileError(path, f"is smaller than index.min_side allows: {height} x {width} px")
-
-    def _check_size(self, kind: str, path: str, size: tuple[int, int], row: dict) -> None:
-        if size != (row["height"], row["width"]):
-            sizes = f"{size[0]} x {size[1]} px, the image {row['height']} x {row['width']} px"
-            raise FileError(path, f"is a {kind} of another size than its image: {sizes}")
+    def _find_size(self, path: str) -> int:
+        try:
+            return (self.root / path).stat().st_size
+        except OSError:
+            return 0  # the reading that follows tries again, and says what is wrong
 
 
-def check_entries(entries: Iterator[Entry], check: FileCheck, threads: int) -> Iterator[list[dict]]:
-    """Results in the order of the entries, chunk by chunk; only a few chunks are under way at any time."""
-    with ThreadPoolExecutor(threads) as pool:
-        running: deque[Future] = deque()
-        while chunk := list(islice(entries, CHUNK_SIZE)):
-            running.append(pool.submit(check, chunk))
-            if len(running) > 2 * threads:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+def _reject_files(entry: Entry, refused: FileError) -> list[dict[str, Any]]:
+    """Return rejects for all files of an image one of which cannot be used."""
+    rejects = [make_reject(refused.path, entry.group, str(refused), refused.error)]
+    for path in (entry.image, entry.mask, entry.void):
+        if path is not None and path != refused.path:
+            rejects.append(make_reject(path, entry.group, f"is left out with {refused.path!r}", refused.error))
+    return rejects
+
+
+def check_entries(entries: Iterator[Entry], check: FileCheck, threads: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of the entries in their order, chunk by chunk. Only a few chunks are in memory at any time."""
+    chunks = iter(lambda: list(islice(entries, CHUNK_SIZE)), [])
+    return parallel.prefetch(check, chunks, threads)

@@ -8,7 +8,7 @@ from pipeline.runtime import params
 
 
 class IndexConfig(params.Section):
-    """What is refused, and how many files are read at once."""
+    """Which files stage index rejects, and how many it reads at once."""
 
     renamed: ClassVar[dict[str, str]] = {
         "threads": "num_threads",
@@ -16,7 +16,7 @@ class IndexConfig(params.Section):
         "smallest": "min_side",
     }
 
-    strict: bool = False
-    num_threads: int = Field(8, ge=1)
-    max_megabytes: int = Field(256, ge=1)
-    min_side: int = Field(8, ge=1)
+    strict: bool = Field(False, description="`true`: any reject is an error")
+    num_threads: int = Field(8, ge=1, description="files read at the same time; raise it for network disks")
+    max_megabytes: int = Field(256, ge=1, description="larger files are rejected, MiB")
+    min_side: int = Field(8, ge=1, description="images with a shorter side are rejected, px")

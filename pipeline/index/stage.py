@@ -1,10 +1,7 @@
-"""Stage index: a collection's folders -> index. Every file is read once, its header checked, no pixel decoded."""
+"""Stage index: the folders of a collection -> index. Every file is read once and its header checked."""
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,140 +10,109 @@ from tqdm import tqdm
 from pipeline import tables
 from pipeline.index.check import FileCheck, check_entries
 from pipeline.index.config import IndexConfig
+from pipeline.index.findings import Findings, digest_content
 from pipeline.index.layouts import CollectionError, Dataset, find_folders
-from pipeline.index.walk import Entry, Group, count_files, make_reject, walk_groups
+from pipeline.index.rejects import make_reject
+from pipeline.index.walk import count_images, find_unused, holds_images, walk_groups
 from pipeline.runtime import locks, params, report
 
-REASONS = 5
-"""Kinds of reason that the summary counts one by one."""
+OUTPUT_VERSION = 1
+"""Raise it whenever the same files may give other rows or rejects."""
 
-NO_MASK = "has no mask: its map is predicted, not scored"
+SHOWN_REASONS = 5
+"""Kinds of rejects that the summary counts one by one."""
 
-PACK_SIZE = 4096
-"""Rows held as Python objects before they are packed."""
-
-
-@dataclass
-class Findings:
-    """What is known so far: packed rows, rejects, and how many images each group had and kept."""
-
-    packed: list[pa.Table] = field(default_factory=list)
-    rows: list[dict] = field(default_factory=list)
-    rejects: list[dict] = field(default_factory=list)
-    folders: dict[str, str] = field(default_factory=dict)
-    seen: Counter = field(default_factory=Counter)
-    kept: Counter = field(default_factory=Counter)
-
-    def entries(self, groups: Iterable[Group]) -> Iterator[Entry]:
-        """The groups' images one after another; what was refused by name is noted on the way."""
-        for group in groups:
-            self.rejects += group.rejects
-            if group.name:
-                self.folders[group.name] = group.folder
-            yield from group.entries
-
-    def add(self, results: Iterable[dict]) -> None:
-        """Note rows and rejects of checked images."""
-        for result in results:
-            self.seen[result["group"]] += 1
-            if "image_digest" not in result:
-                self.rejects.append(result)
-                continue
-            self.kept[result["group"]] += 1
-            self.rows.append(result)
-            if result.pop("unmasked"):
-                self.rejects.append(make_reject(result["image"], result["group"], NO_MASK))
-        if len(self.rows) >= PACK_SIZE:
-            self.pack()
-
-    def pack(self) -> None:
-        """Turn the rows held so far into columns."""
-        self.packed.append(pa.Table.from_pylist(self.rows, schema=tables.INDEX))
-        self.rows = []
-
-    def table(self) -> pa.Table:
-        """All rows, in the order of (group, name)."""
-        self.pack()
-        return pa.concat_tables(self.packed)
-
-    def lost(self) -> list[str]:
-        """Groups without a single good image."""
-        return sorted(group for group in self.folders if not self.kept[group])
+SHOWN_PATHS = 5
+"""Unused paths that the summary names one by one."""
 
 
 def scan_collection(root: Path, dataset: Dataset, config: IndexConfig) -> Findings:
-    """Look at every file of a collection. Raises CollectionError where there is no usable image in it."""
+    """Check every file of a collection.
+
+    Raises CollectionError if the collection cannot be used, OriginalError if a file cannot be read.
+    """
     folders, found = find_folders(root, dataset.layout), Findings()
-    groups = walk_groups(root, folders, dataset.exclude)
-    total = count_files(root, folders, dataset.exclude)
-    with tqdm(total=total, unit="image", desc="files checked", mininterval=1.0) as bar:
-        for results in check_entries(found.entries(groups), FileCheck(root, config), config.num_threads):
+    entries = found.collect_entries(walk_groups(root, folders, dataset.exclude))
+    with tqdm(total=count_images(root, folders), unit="image", desc="files checked", mininterval=1.0) as bar:
+        for results in check_entries(entries, FileCheck(root, config), config.num_threads):
             found.add(results)
             bar.update(len(results))
         bar.total = bar.n
-    for group in found.lost():
-        if found.seen[group]:
-            reason = f"lost all its images: {found.seen[group]} refused, none left"
-            found.rejects.append(make_reject(found.folders[group], group, reason))
+    unused, hidden = find_unused(root, folders)
+    found.hidden += hidden
+    for path, count in unused.items():
+        if dataset.layout == "plain" and holds_images(root, path):
+            reason = f"is outside images/, masks/ and void/, with {count} files: set datasets.<name>.layout, or move it"
+            found.rejects.append(make_reject(path, None, reason))
+        else:
+            found.unused[path] = count
+    found.reject_lost_groups()
     return found
 
 
 def index_collection(root: Path, out: Path, dataset: Dataset, config: IndexConfig) -> None:
-    """Make the index of a collection.
+    """Write the index of a collection into `out`. The manifest keeps the root as it is given.
 
-    Later stages find the root in the manifest, as it was given. Raises CollectionError where there is no usable image,
-    or where `strict` is set and a file was refused.
+    Raises CollectionError if there is no usable image, or if `strict` is set and a file is rejected. Raises
+    OriginalError if a file cannot be read.
     """
     began = time.perf_counter()
     found = scan_collection(root, dataset, config)
-    table = found.table()
-    facts = {"stage": "index", "root": str(root), "images": len(table), "content": _content(table)}
-    counts = tables.write_table(out, table, found.rejects, **facts)
+    table = found.make_table()
+    facts = {"stage": "index", "version": OUTPUT_VERSION, "root": str(root), "images": len(table)}
+    counts = tables.write_table(out, table, found.rejects, **facts, content=digest_content(table))
     _print_summary(found, table, out, time.perf_counter() - began)
     if not counts.rows:
-        raise CollectionError(f"no usable image under {root}: expected images/<group>/*, or set datasets.<name>.layout")
+        raise CollectionError(f"no usable image in {root}: expected images/<group>/*, or set datasets.<name>.layout")
     if config.strict and counts.rejects:
         for row in tables.read_rejects(out).to_pylist():
             print(f"index: {row['path']!r}: {row['reason']}")
-        raise CollectionError(f"{counts.rejects} files were refused and index.strict is set")
-
-
-def _content(table: pa.Table) -> str:
-    """A short name of all rows: it changes with any file's place or bytes."""
-    digest = hashlib.blake2b(digest_size=16)
-    columns = [kind + suffix for suffix in ("", "_digest") for kind in ("image", "mask", "void")]
-    for batch in table.select(columns).to_batches():
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest.update(f"{row}\n".encode())
-    return digest.hexdigest()
+        raise CollectionError(f"{counts.rejects} files were rejected and index.strict is set")
 
 
 def _print_summary(found: Findings, table: pa.Table, out: Path, seconds: float) -> None:
-    masks = len(table) - table.column("mask").null_count
-    void = len(table) - table.column("void").null_count
-    groups = sum(1 for count in found.kept.values() if count)
-    rate = sum(found.seen.values()) / max(seconds, 1e-9)
-    lines = [
-        f"{len(table)} images in {groups} group{'s' * (groups != 1)}, {masks} with a mask"
-        + (f", {void} with a void mask" if void else ""),
-        f"{seconds:.1f} s, {rate:.0f} images/s; the table is in {out}",
-    ]
-    reasons = Counter(row["reason"].partition(":")[0] for row in found.rejects)
-    if reasons:
-        said = [f'{count} x "{reason}"' for reason, count in reasons.most_common(REASONS)]
-        more = f"; {len(reasons) - REASONS} more reasons" if len(reasons) > REASONS else ""
-        lines.append(f"refused: {'; '.join(said)}{more}")
     report.print_summary(
         "index",
-        *lines,
+        _describe_images(found, table),
+        f"{seconds:.1f} s, {sum(found.checked.values()) / max(seconds, 1e-9):.0f} images/s; the table is in {out}",
+        *_describe_unused(found),
+        *_describe_rejects(found),
         rejects=tables.read_rejects(out).to_pylist(),
         rejects_file=out / tables.REJECTS_FILE,
-        lost_groups=found.lost(),
+        lost_groups=found.find_lost_groups(),
     )
 
 
+def _describe_images(found: Findings, table: pa.Table) -> str:
+    groups = sum(1 for count in found.kept.values() if count)
+    masks, void = (len(table) - table.column(kind).null_count for kind in ("mask", "void"))
+    more = f", {void} with a void mask" if void else ""
+    return f"{len(table)} images in {groups} group{'s' * (groups != 1)}, {masks} with a mask{more}"
+
+
+def _describe_unused(found: Findings) -> list[str]:
+    lines = []
+    for label, counts in (("excluded", found.excluded), ("not part of the layout", found.unused)):
+        if counts:
+            named = [f"{path} ({count} file{'s' * (count != 1)})" for path, count in list(counts.items())[:SHOWN_PATHS]]
+            more = f" and {len(counts) - SHOWN_PATHS} more" if len(counts) > SHOWN_PATHS else ""
+            lines.append(f"{label}: {', '.join(named)}{more}")
+    if found.hidden:
+        lines.append(f"ignored: {found.hidden} hidden or system files")
+    return lines
+
+
+def _describe_rejects(found: Findings) -> list[str]:
+    reasons = Counter(row["reason"].partition(":")[0].partition(" with ")[0] for row in found.rejects)
+    if not reasons:
+        return []
+    named = [f'{count} x "{reason}"' for reason, count in reasons.most_common(SHOWN_REASONS)]
+    more = f"; {len(reasons) - SHOWN_REASONS} more reasons" if len(reasons) > SHOWN_REASONS else ""
+    return [f"rejected: {'; '.join(named)}{more}"]
+
+
 def main(dataset: str, out: Path) -> None:
-    """Write the INDEX table of the collection DATASET, a name under `datasets` in params.yaml, into OUT."""
+    """Write the index of the collection DATASET, a name under `datasets` in params.yaml, into OUT."""
     section = params.load_section(f"datasets.{dataset}", Dataset)
     with locks.lock_output(out):
         index_collection(Path(section.root), out, section, params.load_section("index", IndexConfig))

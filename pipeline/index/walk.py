@@ -1,23 +1,23 @@
-"""A collection on disk: groups of images and their masks, in the folder layouts that people have.
+"""Walk a collection: its groups, the images of each with their masks, and everything that is left out.
 
-Only names are looked at here, no file is opened. What happens to every kind of name stands in docs/data.md.
+Only names are read here, no file is opened. docs/data.md lists what happens to each kind of name.
 """
 
-import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipeline.index.layouts import CollectionError, Folders, inside
+from pipeline.index.layouts import CollectionError, Folders
+from pipeline.index.listing import Listing, count_files, join, list_folder, scan
+from pipeline.index.rejects import Reject, decode_name, make_reject
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"}
-LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image and what belongs to it: paths below the root. `unmasked`: others here have a mask, this one has none."""
+    """An image and its masks, as paths below the root. `unmasked`: the collection has masks, but this image none."""
 
     group: str
     name: str
@@ -29,210 +29,181 @@ class Entry:
 
 @dataclass
 class Group:
-    """A group as its folders show it: the images to look at, and what was refused by name alone."""
+    """A group: its images, what is rejected because of its name alone, and how many hidden entries are ignored."""
 
     name: str
     folder: str
     entries: list[Entry] = field(default_factory=list)
-    rejects: list[dict] = field(default_factory=list)
-
-
-def make_reject(path: str, group: str | None, reason: str, error: str = "CollectionError") -> dict:
-    """A row of the rejects table of stage index; bytes that are no text are written as `\\xff`."""
-    return {
-        "path": decode_name(path),
-        "group": group and decode_name(group),
-        "stage": "index",
-        "reason": reason,
-        "error": error,
-    }
-
-
-def decode_name(name: str) -> str:
-    """A file name that can be stored and printed: bytes that are not UTF-8 become `\\xff`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    rejects: list[Reject] = field(default_factory=list)
+    hidden: int = 0
+    excluded: int = 0
+    """Files of a group that `datasets.<name>.exclude` names."""
 
 
 def walk_groups(root: Path, folders: Folders, exclude: Sequence[str] = ()) -> Iterator[Group]:
-    """The groups of a collection in the order of their names, one in memory at a time.
+    """Yield the groups of a collection in the order of their names, one at a time in memory.
 
-    A folder of images without groups is one group, named after the root. The last group, named "", holds rejects of
-    files that belong to none.
+    A folder of images without groups is one group with the name of the root. The last group has the name "" and holds
+    the rejects that belong to no group. Raises CollectionError if a folder cannot be read, or for an unknown group in
+    `exclude`.
     """
-    real, stray = os.path.realpath(root), Group("", folders.images)
-    children, odd = _list(root, folders.images, real)
-    groups = _by_name(child for child in children if child.is_dir())
-    flat = not groups and bool(children)
-    if flat:
-        groups = {decode_name(root.resolve().name) or "images": [None]}
-    else:
-        stray.rejects += _outside(folders.images, children)
-    stray.rejects += [make_reject(path, None, reason) for path, reason in odd]
-    if unknown := sorted(set(exclude) - set(groups)):
+    images = _list_base(root, folders, folders.images)
+    masks = {kind: _list_base(root, folders, base) for kind, base in _list_mask_bases(folders)}
+    flat = not images.groups
+    names = [decode_name(root.resolve().name) or "images"] if flat else sorted(images.groups)
+    if unknown := sorted(set(exclude) - set(names)):
         raise CollectionError(f"there is no group {', '.join(unknown)} in {root}, which datasets.<name>.exclude names")
-    for name in sorted(groups):
-        first, *others = groups[name]
-        stray.rejects += [
-            make_reject(_join(folders.images, other.name), name, f"has the name of another group: {first.name!r}")
-            for other in others
-        ]
-        if name not in exclude:
-            yield _group(root, folders, name, first.name if first else ".", real)
-    stray.rejects += _masks_alone(root, folders, set(groups), real, flat)
-    yield stray
+    for name in names:
+        if name in exclude:
+            places = [base.find_group(name, flat) for base in (images, *masks.values())]
+            yield Group(name, "", excluded=sum(count_files(root / place) for place in places if place))
+        else:
+            yield _walk_group(root, name, images, masks, flat)
+    if not flat:
+        yield _collect_rest(images, masks)
 
 
 def list_group(root: Path, folder: str, name: str) -> Group:
-    """The images of one folder, a path below `root`, as a group without masks."""
-    return _group(root, Folders(images="."), name, folder, os.path.realpath(root))
+    """Return the images of one folder, a path below `root`, as a group without masks."""
+    return _walk_group(root, name, Base(folder, list_folder(root, folder, name), {}), {}, flat=True)
 
 
-def count_files(root: Path, folders: Folders, exclude: Sequence[str] = ()) -> int:
-    """About how many images there are: names only, for a progress bar."""
-    place = root / folders.images
-    children = [child for child in _scan(place) if child.is_dir() and not _ignored(child.name)]
-    if not children:
-        return sum(1 for _ in _scan(place))
-    return sum(sum(1 for _ in _scan(child.path)) for child in children if child.name not in exclude)
+@dataclass
+class Base:
+    """One of the layout's folders: what is in it, and its subfolders by the name of their group."""
+
+    path: str
+    listing: Listing
+    groups: dict[str, list[str]]
+
+    def find_group(self, group: str, flat: bool) -> str | None:
+        """Return a group's folder below the root, None if there is none; `flat`: the images are not in groups."""
+        if flat:
+            return self.path
+        return join(self.path, self.groups[group][0]) if group in self.groups else None
+
+    def list_group(self, root: Path, group: str, flat: bool) -> tuple[str, Listing] | None:
+        """Return a group's folder below the root and its listing, None if there is none."""
+        place = self.find_group(group, flat)
+        if place is None:
+            return None
+        return place, self.listing if flat else list_folder(root, place, group)
 
 
-def _group(root: Path, folders: Folders, name: str, child: str, real: str) -> Group:
-    group = Group(name, _join(folders.images, child))
-    files, odd = _list(root, group.folder, real)
-    group.rejects += [make_reject(path, name, reason) for path, reason in odd]
-    images = _singled(group, group.folder, files)
-    partners = {kind: _partners(root, group, kind, base, child, real, images) for kind, base in _bases(folders)}
-    masks, void = partners.get("mask"), partners.get("void", {})
-    for stem in sorted(images):
-        mask = (masks or {}).get(stem)
-        unmasked = masks is not None and mask is None
-        group.entries.append(Entry(name, stem, _join(group.folder, images[stem]), mask, void.get(stem), unmasked))
-    if not files and not odd:
+def _list_mask_bases(folders: Folders) -> list[tuple[str, str]]:
+    return [(kind, base) for kind, base in (("mask", folders.masks), ("void", folders.void)) if base is not None]
+
+
+def _list_base(root: Path, folders: Folders, path: str) -> Base:
+    """List one of the layout's folders, without other folders of the layout that are inside it."""
+    listing = list_folder(root, path)
+    used = [PurePosixPath(one) for one in folders.list_used() if one != path]
+    listing.folders = [
+        name for name in listing.folders if not any(one.is_relative_to(join(path, name)) for one in used)
+    ]
+    groups: dict[str, list[str]] = {}
+    for name in listing.folders:
+        groups.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    for group, names in groups.items():
+        names.sort(key=lambda name: name != group)  # the composed form is used
+    return Base(path, listing, groups)
+
+
+def _walk_group(root: Path, name: str, images: Base, masks: dict[str, Base], flat: bool) -> Group:
+    group = Group(name, images.find_group(name, flat) or images.path)
+    files = _pick_files(root, group, images.list_group(root, name, flat))
+    found = {kind: _match(root, group, kind, files, base.list_group(root, name, flat)) for kind, base in masks.items()}
+    for stem in sorted(files):
+        mask, void = (found.get(kind, {}).get(stem) for kind in ("mask", "void"))
+        unmasked = "mask" in found and mask is None
+        group.entries.append(Entry(name, stem, files[stem], mask, void, unmasked))
+    if not files and not group.rejects:
         group.rejects.append(make_reject(group.folder, name, "is a group without any file"))
     return group
 
 
-def _bases(folders: Folders) -> list[tuple[str, str]]:
-    return [(kind, base) for kind, base in (("mask", folders.masks), ("void", folders.void)) if base is not None]
-
-
-def _partners(
-    root: Path, group: Group, kind: str, base: str, child: str, real: str, images: dict[str, str]
+def _match(
+    root: Path, group: Group, kind: str, images: dict[str, str], listed: tuple[str, Listing] | None
 ) -> dict[str, str]:
-    """The masks of a group's images by the images' names; `x_GT.png` is a mask of `x`."""
-    folder = _mask_folder(root, base, child, group.name, real)
-    if folder is None:
+    """Return the masks of a group's images by the images' names; `x_GT.png` is a mask of `x`."""
+    found: dict[str, str] = {}
+    for stem, path in _pick_files(root, group, listed).items():
+        name = stem[:-3] if stem.lower().endswith("_gt") and stem not in images else stem
+        if name in images and name not in found:
+            found[name] = path
+        else:
+            group.rejects.append(make_reject(path, group.name, f"is a {kind} without an image"))
+    return found
+
+
+def _pick_files(root: Path, group: Group, listed: tuple[str, Listing] | None) -> dict[str, str]:
+    """Return the paths of a folder's files by image name. Of several files with one name the first image counts."""
+    if listed is None:
         return {}
-    files, odd = _list(root, folder, real)
-    group.rejects += [make_reject(path, group.name, reason) for path, reason in odd]
-    found = {}
-    for stem, file in _singled(group, folder, files).items():
-        bare = stem[:-3] if stem.lower().endswith("_gt") and stem not in images else stem
-        if bare in images and bare not in found:
-            found[bare] = _join(folder, file)
-        else:
-            group.rejects.append(make_reject(_join(folder, file), group.name, f"is a {kind} without an image"))
+    folder, listing = listed
+    group.rejects += listing.rejects
+    group.hidden += listing.hidden
+    for name in listing.folders:
+        count = count_files(root / folder / name)
+        reason = f"is a folder inside a group, with {count} files: only files directly in a group are read"
+        group.rejects.append(make_reject(join(folder, name), group.name, reason))
+    found: dict[str, str] = {}
+    for name in sorted(listing.files, key=lambda name: (_suffix(name) not in IMAGE_SUFFIXES, name)):
+        stem, path = unicodedata.normalize("NFC", PurePosixPath(name).stem), join(folder, name)
+        first = found.setdefault(stem, path)
+        if first != path:
+            reason = f"has the name of another file: {PurePosixPath(first).name!r} is used, {name!r} is not"
+            group.rejects.append(make_reject(path, group.name, reason))
     return found
 
 
-def _mask_folder(root: Path, base: str, child: str, group: str, real: str) -> str | None:
-    for name in (child, group, unicodedata.normalize("NFD", group)):
-        if (root / base / name).is_dir() and inside(root / base / name, real):
-            return _join(base, name)
-    return None
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
-def _outside(folder: str, children: Iterable[os.DirEntry]) -> list[dict]:
-    files = (child.name for child in children if not child.is_dir())
-    return [make_reject(_join(folder, file), None, "lies outside every group") for file in files]
+def _collect_rest(images: Base, masks: dict[str, Base]) -> Group:
+    """Return the entries in the layout's folders that belong to no group, as rejects."""
+    rest = Group("", images.path)
+    for kind, base in {"image": images, **masks}.items():
+        rest.hidden += base.listing.hidden
+        rest.rejects += base.listing.rejects
+        rest.rejects += [
+            make_reject(join(base.path, file), None, "is outside every group") for file in base.listing.files
+        ]
+        for name, (first, *others) in base.groups.items():
+            reason = f"has the name of another folder: {first!r} is used"
+            rest.rejects += [make_reject(join(base.path, other), name, reason) for other in others]
+            if name not in images.groups:
+                reason = f"holds {kind}s of a group that has no images"
+                rest.rejects.append(make_reject(join(base.path, first), name, reason))
+    return rest
 
 
-def _masks_alone(root: Path, folders: Folders, groups: set[str], real: str, flat: bool) -> list[dict]:
-    rejects = []
-    for kind, base in _bases(folders):
-        children, odd = _list(root, base, real)
-        if flat:
-            continue
-        rejects += _outside(base, children) + [make_reject(path, None, reason) for path, reason in odd]
-        for child in children:
-            name = unicodedata.normalize("NFC", child.name)
-            if child.is_dir() and name not in groups:
-                rejects.append(
-                    make_reject(_join(base, child.name), name, f"holds {kind}s of a group that has no images")
-                )
-    return rejects
+def find_unused(root: Path, folders: Folders) -> tuple[dict[str, int], int]:
+    """Return what the layout does not use, as (paths below the root with their number of files, hidden entries)."""
+    unused: dict[str, int] = {}
+    hidden = 0
+    used = [PurePosixPath(path) for path in folders.list_used()]
+    for place in sorted({parent for path in used for parent in path.parents} - set(used)):
+        listing = list_folder(root, str(place))
+        hidden += listing.hidden
+        names = [*listing.folders, *listing.files, *(PurePosixPath(row["path"]).name for row in listing.rejects)]
+        for name in names:
+            path = PurePosixPath(join(str(place), name))
+            if not any(one.is_relative_to(path) for one in used):
+                unused[str(path)] = count_files(root / path)
+    return unused, hidden
 
 
-def _list(root: Path, folder: str, real: str) -> tuple[list[os.DirEntry], list[tuple[str, str]]]:
-    """What may be used of a folder, and (path, reason) of what may not; litter of file managers is left out."""
-    usable, odd = [], []
-    try:
-        children = sorted(_scan(root / folder), key=lambda child: child.name)
-    except OSError as error:
-        return [], [(folder, f"cannot be read: {error.strerror}")]
-    for child in children:
-        if _ignored(child.name):
-            continue
-        reason = _objection(child, real)
-        if reason is None:
-            usable.append(child)
-        else:
-            odd.append((_join(folder, child.name), reason))
-    return usable, odd
+def count_images(root: Path, folders: Folders) -> int:
+    """Return roughly how many images there are, for a progress bar."""
+    children = scan(root / folders.images)
+    groups = [child.path for child in children if child.is_dir(follow_symlinks=False)]
+    return sum(len(scan(group)) for group in groups) or len(children)
 
 
-def _scan(folder: str | Path) -> list[os.DirEntry]:
-    with os.scandir(folder) as children:
-        return list(children)
-
-
-def _objection(child: os.DirEntry, real: str) -> str | None:
-    try:
-        child.name.encode()
-    except UnicodeEncodeError:
-        return "has a name that is not UTF-8: rename it"
-    if not child.name.isprintable() and any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in child.name):
-        return "has a line break or another control character in its name: rename it"
-    if child.is_symlink():
-        try:
-            Path(child.path).stat()
-        except OSError as error:
-            return f"is a link to nothing: {error.strerror}"
-        if not inside(child.path, real):
-            return "is a link that leads outside the collection: copy the file, or link to it within"
-    if not child.is_dir() and not child.is_file():
-        return "is not a file but a pipe, a socket or a device"
-    return None
-
-
-def _singled(group: Group, folder: str, files: Iterable[os.DirEntry]) -> dict[str, str]:
-    """File names by image name; of several files with one name the first picture counts, the others are refused."""
-    found = {}
-    for name, same in _by_name(files, stem=True).items():
-        plain = [file for file in same if not file.is_dir()]
-        plain.sort(key=lambda file: (PurePosixPath(file.name).suffix.lower() not in PICTURES, file.name))
-        for file in (file for file in same if file.is_dir()):
-            inner = "is a folder within a group: only files directly in a group are read"
-            group.rejects.append(make_reject(_join(folder, file.name), group.name, inner))
-        if plain:
-            found[name] = plain[0].name
-        for file in plain[1:]:
-            taken = f"has the name of another file: {plain[0].name!r} is taken, {file.name!r} is not"
-            group.rejects.append(make_reject(_join(folder, file.name), group.name, taken))
-    return found
-
-
-def _by_name(children: Iterable[os.DirEntry], stem: bool = False) -> dict[str, list[os.DirEntry]]:
-    found: dict[str, list[os.DirEntry]] = {}
-    for child in children:
-        name = PurePosixPath(child.name).stem if stem and not child.is_dir() else child.name
-        found.setdefault(unicodedata.normalize("NFC", name), []).append(child)
-    return found
-
-
-def _ignored(name: str) -> bool:
-    return name.startswith(".") or name.lower() in LITTER
-
-
-def _join(folder: str, name: str) -> str:
-    return name if folder == "." else folder if name == "." else f"{folder}/{name}"
+def holds_images(root: Path, path: str) -> bool:
+    """Whether a file is an image by its suffix, or a folder holds such a file."""
+    place = root / path
+    files: Iterable[Path] = place.rglob("*") if place.is_dir() and not place.is_symlink() else [place]
+    return any(_suffix(file.name) in IMAGE_SUFFIXES for file in files)

@@ -1,4 +1,4 @@
-"""A collection of every kind of file that has ever spoilt a run, and what is to become of each."""
+"""A collection of every kind of problematic file, and the expected result for each."""
 
 import os
 import struct
@@ -16,7 +16,7 @@ SIZE = (36, 48)
 
 @dataclass(frozen=True)
 class Fate:
-    """What happens to a file: the stage that lists it among its rejects, words of the reason, whether it is used."""
+    """The result for a file: the stage that rejects it, words of the reason, whether it is used."""
 
     stage: str | None
     reason: str = ""
@@ -64,7 +64,7 @@ def sideways(format: str, **options) -> bytes:
 
 
 def odd_but_good() -> dict[str, bytes]:
-    """File name -> bytes of pictures that a viewer shows, and that are therefore kept."""
+    """File name -> bytes of unusual images that can be decoded."""
     picture = photograph()
     gray = picture.convert("L")
     deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
@@ -100,7 +100,7 @@ def odd_but_good() -> dict[str, bytes]:
 
 
 def not_pictures() -> dict[str, tuple[bytes, Fate]]:
-    """File name -> bytes of what no viewer shows, and where that is noticed."""
+    """File name -> bytes that cannot be decoded, and the stage that rejects them."""
     jpeg, png = file(photograph(4), "JPEG", quality=95), file(photograph(5), "PNG")
     half = len(jpeg) // 2
     return {
@@ -121,9 +121,9 @@ def not_pictures() -> dict[str, tuple[bytes, Fate]]:
 
 
 def write(folder: Path) -> dict[str, Fate]:
-    """Write the collection (plain layout) and tell the fate of every path of it, below `folder`.
+    """Write the collection (plain layout); returns the result for each path below `folder`.
 
-    Groups: `odd` is kept whole, `bad` keeps one image, `lost` and `empty` keep none, `masks` is about masks.
+    Groups: `odd` is kept whole, `bad` keeps a few images, `lost` and `empty` keep none, `masks` is about masks.
     """
     for group in ("odd", "bad", "lost", "empty", "masks"):
         (folder / "images" / group).mkdir(parents=True)
@@ -143,6 +143,10 @@ def write(folder: Path) -> dict[str, Fate]:
     for name, (data, fate) in not_pictures().items():
         put(f"images/bad/{name}", data, fate)
     put("images/lost/only.jpg", b"", Fate("index", "is empty"))
+    for path, fate in list(fates.items()):
+        if fate.stage == "index":
+            group, name = path.split("/")[1:]
+            fates[f"masks/{group}/{Path(name).stem}.png"] = Fate("index", f"is left out with {path!r}")
     fates["images/lost"] = Fate("index", "lost all its images")
     fates["images/empty"] = Fate("index", "without any file")
     _names(folder, put, fates)
@@ -154,7 +158,7 @@ def write(folder: Path) -> dict[str, Fate]:
 def _names(folder: Path, put, fates: dict[str, Fate]) -> None:
     picture = file(photograph(9), "JPEG")
     put("images/bad/same.jpg", picture)
-    put("images/bad/same.png", picture, Fate("index", "name of another file: 'same.jpg' is taken"))
+    put("images/bad/same.png", picture, Fate("index", "name of another file: 'same.jpg' is used"))
     put("images/bad/same.json", b"{}", Fate("index", "name of another file"))
     put("images/bad/line\nbreak.jpg", picture, Fate("index", "line break"), with_mask=False)
     put("images/bad/bell\a.jpg", picture, Fate("index", "control character"), with_mask=False)
@@ -171,7 +175,7 @@ def _places(folder: Path, fates: dict[str, Fate]) -> None:
     (outside / "secret.jpg").write_bytes(file(photograph(10), "JPEG"))
     (bad / "within.jpg").symlink_to("good.jpg")
     (bad / "secret.jpg").symlink_to(outside / "secret.jpg")
-    (bad / "nothing.jpg").symlink_to("nobody.jpg")
+    (bad / "nothing.jpg").symlink_to("absent.jpg")
     (bad / "circle.jpg").symlink_to("circle.jpg")
     (bad / "folder.jpg").mkdir()
     os.mkfifo(bad / "pipe.jpg")
@@ -183,10 +187,10 @@ def _places(folder: Path, fates: dict[str, Fate]) -> None:
         "images/bad/secret.jpg": Fate("index", "leads outside"),
         "images/bad/nothing.jpg": Fate("index", "link to nothing"),
         "images/bad/circle.jpg": Fate("index", "link to nothing"),
-        "images/bad/folder.jpg": Fate("index", "folder within a group"),
+        "images/bad/folder.jpg": Fate("index", "folder inside a group"),
         "images/bad/pipe.jpg": Fate("index", "a pipe"),
         "images/elsewhere": Fate("index", "leads outside"),
-        "images/alone.jpg": Fate("index", "outside every group"),
+        "images/alone.jpg": Fate("index", "is outside every group"),
     }
 
 
@@ -197,11 +201,12 @@ def _masks(folder: Path, put, fates: dict[str, Fate]) -> None:
     (masks / "resized.png").write_bytes(mask((SIZE[0], SIZE[1] + 1)))
     (masks / "spoilt.png").write_bytes(b"not a mask")
     (masks / "suffixed_GT.png").write_bytes(mask())
-    (masks / "nobody.png").write_bytes(mask())
-    (folder / "masks" / "strangers").mkdir()
+    (masks / "alone.png").write_bytes(mask())
+    (folder / "masks" / "others").mkdir()
     fates["images/masks/unmasked.jpg"] = Fate("index", "has no mask", kept=True)
     fates["masks/masks/resized.png"] = Fate("index", "36 x 49 px, the image 36 x 48 px")
     fates["masks/masks/spoilt.png"] = Fate("index", "is not an image")
-    fates["masks/masks/nobody.png"] = Fate("index", "without an image")
-    fates["masks/strangers"] = Fate("index", "group that has no images")
-    del fates["images/masks/resized.jpg"], fates["images/masks/spoilt.jpg"]  # refused with their masks
+    fates["masks/masks/alone.png"] = Fate("index", "without an image")
+    fates["masks/others"] = Fate("index", "group that has no images")
+    for name in ("resized", "spoilt"):
+        fates[f"images/masks/{name}.jpg"] = Fate("index", f"is left out with 'masks/masks/{name}.png'")
