@@ -3,9 +3,11 @@
 Only names are read here, no file is opened. docs/data.md lists what happens to each kind of name.
 """
 
+import operator
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pipeline.index.layouts import CollectionError, Folders
@@ -49,6 +51,8 @@ def walk_groups(root: Path, folders: Folders, exclude: Sequence[str] = ()) -> It
     """
     images = _list_base(root, folders, folders.images)
     masks = {kind: _list_base(root, folders, base) for kind, base in _list_mask_bases(folders)}
+    for base in masks.values():
+        base.prefer_spelling(images)
     flat = not images.groups
     names = [decode_name(root.resolve().name) or "images"] if flat else sorted(images.groups)
     if unknown := sorted(set(exclude) - set(names)):
@@ -75,6 +79,12 @@ class Base:
     path: str
     listing: Listing
     groups: dict[str, list[str]]
+
+    def prefer_spelling(self, images: "Base") -> None:
+        """Of several folders of a group, use the one that is spelled as the folder of its images."""
+        for group, names in self.groups.items():
+            used = images.groups.get(group, names)[0]
+            names.sort(key=partial(operator.ne, used))
 
     def find_group(self, group: str, flat: bool) -> str | None:
         """Return a group's folder below the root, None if there is none; `flat`: the images are not in groups."""
@@ -104,8 +114,6 @@ def _list_base(root: Path, folders: Folders, path: str) -> Base:
     groups: dict[str, list[str]] = {}
     for name in listing.folders:
         groups.setdefault(unicodedata.normalize("NFC", name), []).append(name)
-    for group, names in groups.items():
-        names.sort(key=lambda name: name != group)  # the composed form is used
     return Base(path, listing, groups)
 
 

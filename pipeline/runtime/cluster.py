@@ -126,6 +126,11 @@ def count_cores() -> int:
     return min(slots, len(os.sched_getaffinity(0))) if only_one else slots
 
 
+def list_memory() -> list[int]:
+    """Bytes of main memory that Ray gives out on each machine."""
+    return [int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]]
+
+
 def set_gloo_interface() -> None:
     """Let torch's process groups on this worker use the network interface with the address that Ray has for it."""
     import fcntl  # not on Windows

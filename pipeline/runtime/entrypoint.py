@@ -25,10 +25,15 @@ def run_app(app: typer.Typer, name: str) -> None:
     try:
         app()
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("icnet", "pipeline"):
+        if not is_intended(error):
             raise
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def is_intended(error: Exception) -> bool:
+    """Whether the project raises this error on purpose, with one sentence for the user."""
+    return type(error).__module__.partition(".")[0] in ("icnet", "pipeline")
 
 
 def _stop(name: str, number: int, _frame: FrameType | None) -> None:

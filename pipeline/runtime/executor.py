@@ -28,10 +28,11 @@ class Item(Protocol):
 
 @dataclass(frozen=True)
 class ActorPool:
-    """The number of actors, and the GPUs of each (a fraction shares a GPU, 0 uses the CPU)."""
+    """The number of actors, and for each its GPUs (a fraction shares a GPU, 0 uses the CPU) and bytes of memory."""
 
     count: int
     gpus: float
+    memory: int = 0
 
 
 class SharedValue(Protocol[T]):
@@ -85,8 +86,11 @@ class Executor(Protocol):
         """A handle of a value, for the arguments of readers and actors."""
         ...
 
-    def plan_actors(self, count: int | None, gpus: float | None, wants_gpu: bool) -> ActorPool:
-        """The actors that params ask for; None is the default for this machine or cluster."""
+    def plan_actors(self, count: int | None, gpus: float | None, wants_gpu: bool, memory: int = 0) -> ActorPool:
+        """The actors that params ask for; None is the default for this machine or cluster.
+
+        memory: bytes that an actor needs, 0 if unknown.
+        """
         ...
 
     def process_shards(

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 import ray
 import ray.data
 
-from pipeline.runtime import cluster
+from pipeline.runtime import cluster, entrypoint
 from pipeline.runtime.executor import ActorPool, Item, Task, WorkerContext
 from pipeline.runtime.progress import Progress
 
@@ -20,8 +20,12 @@ ACTOR_CPUS = 0.5
 T = TypeVar("T")
 
 
+FAILURE = "failure"
+"""Column with the message of an error: Ray Data would wrap the error itself, and print its traceback twice."""
+
+
 class StreamError(RuntimeError):
-    """More GPUs are asked for than the cluster has."""
+    """A stream that this cluster cannot run, or that a reader or an actor ended; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,11 @@ class RayExecutor:
         """Put the value into Ray's object store."""
         return RayValue(ray.put(value))
 
-    def plan_actors(self, count: int | None, gpus: float | None, wants_gpu: bool) -> ActorPool:
+    def plan_actors(self, count: int | None, gpus: float | None, wants_gpu: bool, memory: int = 0) -> ActorPool:
         """The actors that params ask for. None: one actor per GPU if the method can use one, else one per core.
 
-        Raises StreamError if the cluster has too few GPUs.
+        memory: bytes that an actor needs; there are only as many actors as fit into the cluster's memory, at least
+        one. Raises StreamError if the cluster has too few GPUs.
         """
         available = cluster.count_gpus()
         share = gpus if gpus is not None else (1.0 if wants_gpu and available else 0.0)
@@ -60,7 +65,12 @@ class RayExecutor:
             raise StreamError(
                 f"{count or 1} actors with {share} GPU each are too many: the cluster has {available} GPUs"
             )
-        return ActorPool(count or (int(available / share) if share else cluster.count_cores()), share)
+        count = count or (int(available / share) if share else cluster.count_cores())
+        if memory:
+            sizes = cluster.list_memory()
+            memory = min(memory, max(sizes))
+            count = min(count, sum(size // memory for size in sizes))
+        return ActorPool(count, share, memory)
 
     def process_shards(
         self,
@@ -71,7 +81,10 @@ class RayExecutor:
         pool: ActorPool,
         label: str,
     ) -> float:
-        """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds."""
+        """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds.
+
+        Raises StreamError with the message of an error that `read` or the actor raises on purpose.
+        """
         if not shards:
             return 0.0
         started = time.perf_counter()
@@ -80,13 +93,14 @@ class RayExecutor:
         num_actors = min(pool.count, len(tasks))
         results = (
             ray.data.from_items(tasks, override_num_blocks=len(tasks))
-            .map(read, num_cpus=READER_CPUS, compute=ray.data.TaskPoolStrategy(size=num_readers))
+            .map(_guard(read), num_cpus=READER_CPUS, compute=ray.data.TaskPoolStrategy(size=num_readers))
             .map(
-                actor,
-                fn_constructor_kwargs=arguments,
+                _GuardedActor,  # type: ignore[arg-type]
+                fn_constructor_kwargs={"actor": actor, "arguments": arguments},
                 compute=ray.data.ActorPoolStrategy(size=num_actors, max_tasks_in_flight_per_actor=2),
                 num_cpus=ACTOR_CPUS,
                 num_gpus=pool.gpus or None,
+                memory=pool.memory or None,
             )
         )
         _show_progress(results.iter_rows(), sum(map(len, shards)), label)
@@ -96,4 +110,42 @@ class RayExecutor:
 def _show_progress(results: Iterator[dict[str, Any]], images: int, label: str) -> None:
     with Progress(label, images) as progress:
         for result in results:
+            if result[FAILURE]:
+                raise StreamError(result[FAILURE])
             progress.update(int(result["images"]))
+
+
+def _guard(work: Callable[[Task], Task]) -> Callable[[Task], Task]:
+    """`work`, with the message of an intended error as its result."""
+
+    def run(task: Task) -> Task:
+        if task.get(FAILURE):
+            return _describe_failure(task, task[FAILURE])
+        try:
+            return {FAILURE: "", **work(task)}
+        except Exception as error:
+            if not entrypoint.is_intended(error):
+                raise
+            return _describe_failure(task, str(error))
+
+    return run
+
+
+class _GuardedActor:
+    """An actor whose intended errors, also those of its constructor, become its result."""
+
+    def __init__(self, actor: Callable[..., Callable[[Task], Task]], arguments: dict[str, Any]) -> None:
+        self.failure = ""
+        try:
+            self.work = _guard(actor(**arguments))
+        except Exception as error:
+            if not entrypoint.is_intended(error):
+                raise
+            self.failure = str(error)
+
+    def __call__(self, task: Task) -> Task:
+        return _describe_failure(task, self.failure) if self.failure else self.work(task)
+
+
+def _describe_failure(task: Task, message: str) -> Task:
+    return {"number": task["number"], "images": 0, "payload": b"", FAILURE: message}

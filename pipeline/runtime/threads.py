@@ -122,7 +122,7 @@ class ThreadExecutor:
         """A handle of the value."""
         return LocalValue(value)
 
-    def plan_actors(self, count: int | None, gpus: float | None, wants_gpu: bool) -> ActorPool:
+    def plan_actors(self, count: int | None, gpus: float | None, wants_gpu: bool, memory: int = 0) -> ActorPool:
         """One actor, which all threads share."""
         return ActorPool(1, 0)
 

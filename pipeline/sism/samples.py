@@ -13,13 +13,19 @@ from pipeline.sism.config import SismConfig
 from pipeline.sism.worker import DetectSaliency, ReadImages
 from pipeline.tables import Shard
 
-OUTPUT_VERSION = 2
-"""Part of the key of every shard (pipeline.tables.keys)."""
+OUTPUT_VERSION = 3
+"""Part of the key of every shard: raise it whenever the same images may give other bytes (pipeline.tables.keys)."""
+
+PROCESS_BYTES = 500_000_000
+"""Memory of an actor before its first image: Python, PyTorch and Ray."""
+
+COPIES = 3
+"""How often the decoded images of a shard are in the memory of its actor at the peak."""
 
 
 @dataclass(frozen=True)
 class SamplesMade:
-    """Images of the index, those that are samples now, and those computed now with the seconds that took."""
+    """Images of the index, how many of them are samples and rejects, and how many were computed now in how long."""
 
     images: int
     rows: int
@@ -31,11 +37,26 @@ class SamplesMade:
 def plan_samples(
     index: pa.Table, config: SismConfig, size: int, identity: str, one_group_per_shard: bool = False
 ) -> list[Shard]:
-    """Shards of at most `shard_size` images and about `shard_megapixels` decoded pixels, the same on any cluster."""
-    pixels = np.multiply(index["height"].to_numpy(), index["width"].to_numpy(), dtype=np.float64)
-    weights = np.maximum(1 / config.shard_size, pixels / (config.shard_megapixels * 1e6))
+    """Plan shards of at most `shard_size` images and about `shard_megapixels`, the same on any cluster.
+
+    size: side of the samples, px. identity: that of the SOD method.
+    """
+    weights = np.maximum(1 / config.shard_size, _count_pixels(index) / (config.shard_megapixels * 1e6))
     made_by = tables.make_key("sism", OUTPUT_VERSION, identity, {"size": size, "batch_size": config.batch_size})
     return tables.plan_shards(index, 1.0, made_by, weights.tolist(), one_group_per_shard)
+
+
+def estimate_memory(index: pa.Table, shards: list[Shard], spec: str) -> int:
+    """Estimate the bytes that an actor needs at its peak."""
+    pixels = _count_pixels(index)
+    largest_shard = max((pixels[shard.start : shard.stop].sum() for shard in shards), default=0)
+    largest_image = pixels.max(initial=0)
+    return PROCESS_BYTES + COPIES * 3 * int(largest_shard) + sod.estimate_memory(spec, int(largest_image))
+
+
+def _count_pixels(index: pa.Table) -> np.ndarray:
+    height, width = (np.asarray(index[name].to_numpy(), np.float64) for name in ("height", "width"))
+    return height * width
 
 
 @dataclass(frozen=True)
@@ -51,9 +72,11 @@ class SamplesJob:
     one_group_per_shard: bool = False
 
     def run(self, executor: Executor) -> SamplesMade:
-        """Make the samples of the index, or those that are missing.
+        """Make the samples of the index; shards that are there already are kept.
 
-        Raises TableError if the index is unfinished, and SodError if the method cannot be made.
+        Raises TableError if the index is not finished, SodError if the method cannot be made. A file that cannot be
+        read, or changed after it was indexed, and a method that fails end the job with StreamError (or OriginalError
+        and MethodError, if this process computes).
         """
         spec = sod.resolve_spec(self.config.method)
         index = tables.read_table(self.index)
@@ -73,11 +96,12 @@ class SamplesJob:
         read = ReadImages(str(root), executor.share(index), self.size, executor.context)
         arguments = {
             "spec": spec,
-            "folder": writer.address,
+            "address": writer.address,
             "size": self.size,
             "batch_size": self.config.batch_size,
             "context": executor.context,
         }
-        pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, sod.uses_gpu(spec))
+        memory = estimate_memory(index, writer.missing, spec)
+        pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, sod.uses_gpu(spec), memory)
         label = f"SISMs by {self.config.method}"
         return executor.process_shards(writer.missing, read.__call__, DetectSaliency, arguments, pool, label)

@@ -1,124 +1,171 @@
-"""Workers of stage sism: read images on CPU tasks, detect saliency in actors."""
+"""Workers of stage sism: CPU tasks that read images, actors that compute SISMs.
+
+An image becomes a row, or a reject if its content cannot be used: that depends on the file alone, so it may be stored.
+Every other failure (a file that is away, no memory, an error in the method) ends the stage, and nothing is stored.
+"""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from icnet import images, sod
+from icnet.images import Pixels
 from icnet.memory import keep_freed_blocks
+from icnet.sod import DetectionError, SaliencyMap
 from pipeline import tables
 from pipeline.runtime import devices
 from pipeline.runtime.executor import SharedValue, Task, WorkerContext
 from pipeline.tables import Shard
 
+Reject = dict[str, Any]
+
+
+class MethodError(RuntimeError):
+    """The SOD method failed for a reason that is not in the image."""
+
+
+class RejectedImageError(Exception):
+    """The content of a file, `path` below the root, cannot be used."""
+
+    def __init__(self, path: str, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.path, self.cause = path, cause
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image at its own size, and its row of SAMPLES without the SISM."""
+
+    path: str
+    pixels: Pixels
+    sample: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(group, name)."""
+        return self.sample["group"], self.sample["name"]
+
 
 class ReadImages:
-    """CPU task: the files of one shard, decoded; a bad one becomes a reject in its place."""
+    """CPU task: read and decode the files of one shard.
+
+    Raises OriginalError if a file cannot be read, or changed after it was indexed.
+    """
 
     def __init__(self, root: str, index: SharedValue[pa.Table], size: int, context: WorkerContext) -> None:
         self.root, self.index, self.size, self.context = Path(root), index, size, context
 
     def __call__(self, task: Task) -> Task:
+        """Return the task with its images and rejects, pickled, as `payload`."""
         rows = self.index.get().slice(task["start"], task["stop"] - task["start"]).to_pylist()
         return {**task, "payload": pickle.dumps(self.context.map_batches(self._read, rows), protocol=5)}
 
-    def _read(self, row: dict[str, Any]) -> dict[str, Any]:
-        file = self.root / row["image"]
+    def _read(self, row: dict[str, Any]) -> "DecodedImage | Reject":
         try:
-            image = images.decode(tables.read_original(self.root, row["image"], row["image_digest"]))
-            sample = {
-                "group": row["group"],
-                "name": row["name"],
-                "image": images.encode(images.resize(image, (self.size, self.size))),
-                "digest": row["image_digest"],
-                "height": image.shape[0],
-                "width": image.shape[1],
-                "mask": None,
-            }
-            if row["mask"] is not None:
-                file = self.root / row["mask"]
-                mask = images.decode_mask(tables.read_original(self.root, row["mask"], row["mask_digest"]))
-                sample["mask"] = images.encode(images.resize(mask, (self.size, self.size)))
-            return {"sample": sample, "image": image}
+            pixels = self._decode(row, "image", images.decode)
+            mask = None if row["mask"] is None else self._decode(row, "mask", images.decode_mask)
+        except RejectedImageError as error:
+            return make_reject(row, error.path, error.cause)
+        sample = {
+            "group": row["group"],
+            "name": row["name"],
+            "image": self._encode(pixels),
+            "mask": None if mask is None else self._encode(mask),
+            "digest": row["image_digest"],
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
+        }
+        return DecodedImage(row["image"], pixels, sample)
+
+    def _decode(self, row: dict[str, Any], kind: str, decode: Callable[[bytes], Pixels]) -> Pixels:
+        content = tables.read_original(self.root, row[kind], row[f"{kind}_digest"])
+        try:
+            return decode(content)
         except images.ImageError as error:
-            return {"reject": make_reject(row, file.relative_to(self.root).as_posix(), error)}
+            raise RejectedImageError(row[kind], error) from error
+
+    def _encode(self, pixels: Pixels) -> bytes:
+        return images.encode(images.resize(pixels, (self.size, self.size)))
 
 
 @lru_cache(maxsize=1)
 def load_method(spec: str) -> sod.Method:
-    """The SOD method of a specification, on this process's device."""
+    """Make the SOD method of a specification on this process's device, once."""
     torch.set_num_threads(1)
     keep_freed_blocks()
     return sod.make_method(spec, devices.get_device())
 
 
 class DetectSaliency:
-    """Writes the samples of the shards."""
+    """Actor: computes and writes the samples of one shard after another."""
 
-    def __init__(self, spec: str, folder: str, size: int, batch_size: int, context: WorkerContext) -> None:
+    def __init__(self, spec: str, address: str, size: int, batch_size: int, context: WorkerContext) -> None:
         self.method = load_method(spec)
-        self.folder, self.size, self.batch_size, self.context = folder, size, batch_size, context
+        self.spec, self.address, self.size, self.batch_size, self.context = spec, address, size, batch_size, context
 
-    def __call__(self, task: Task) -> dict[str, Any]:
+    def __call__(self, task: Task) -> Task:
+        """Write one shard; returns its number and images. Raises MethodError."""
         entries = pickle.loads(task["payload"])
-        rejects = [entry["reject"] for entry in entries if "reject" in entry]
-        decoded = [entry for entry in entries if "sample" in entry]
+        decoded = [entry for entry in entries if isinstance(entry, DecodedImage)]
+        rejects = [entry for entry in entries if not isinstance(entry, DecodedImage)]
         self.context.report_progress(len(rejects))
         batches = [decoded[start : start + self.batch_size] for start in range(0, len(decoded), self.batch_size)]
-        rows = []
-        for row in (row for batch in self.context.map_batches(self._make_rows, batches) for row in batch):
-            (rejects if "reason" in row else rows).append(row)
+        rows: list[dict[str, Any]] = []
+        for made in self.context.map_batches(self._make_rows, batches):
+            rows += made.rows
+            rejects += made.rejects
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
-        tables.write_shard(self.folder, shard, tables.SAMPLES, rows, rejects)
+        tables.write_shard(self.address, shard, tables.SAMPLES, rows, rejects)
         return {"number": shard.number, "images": len(shard)}
 
-    def _make_rows(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows of SAMPLES of these images, and rows of REJECTS of those that the method cannot process."""
-        rows = []
-        for entry, sism in zip(entries, self._detect(entries), strict=True):
-            if isinstance(sism, Exception):
-                rows.append(make_reject(entry["sample"], _key(entry), sism))
-                continue
-            small = images.resize(images.quantize(sism), (self.size, self.size))
-            rows.append({**entry["sample"], "sism": images.encode(small)})
-        self.context.report_progress(len(entries))
-        return rows
+    def _make_rows(self, batch: Sequence[DecodedImage]) -> "Made":
+        made = Made([], [])
+        for image, result in zip(batch, self._detect(batch), strict=True):
+            if isinstance(result, DetectionError):
+                made.rejects.append(make_reject(image.sample, image.path, result))
+            else:
+                small = images.resize(images.quantize(result), (self.size, self.size))
+                made.rows.append({**image.sample, "sism": images.encode(small)})
+        self.context.report_progress(len(batch))
+        return made
 
-    def _detect(self, entries: list[dict[str, Any]]) -> Sequence[np.ndarray | Exception]:
-        pictures = [entry["image"] for entry in entries]
-        keys = [(entry["sample"]["group"], entry["sample"]["name"]) for entry in entries]
+    def _detect(self, batch: Sequence[DecodedImage]) -> Sequence[SaliencyMap | DetectionError]:
+        """Return each image's SISM or the reason why it has none. A batch that fails is repeated image by image."""
         try:
-            return self.method.batch(pictures, keys)
+            return self.method.batch([image.pixels for image in batch], [image.key for image in batch])
         except Exception:
-            return [self._detect_one(picture, key) for picture, key in zip(pictures, keys, strict=True)]
+            return [self._detect_one(image) for image in batch]
 
-    def _detect_one(self, picture: np.ndarray, key: tuple[str, str]) -> np.ndarray | Exception:
+    def _detect_one(self, image: DecodedImage) -> SaliencyMap | DetectionError:
         try:
-            return self.method.batch([picture], [key])[0]
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except Exception as error:
+            return tables.read_with_retries(lambda: self.method.batch([image.pixels], [image.key])[0])
+        except DetectionError as error:
             return error
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise MethodError(f"{self.spec} failed on {'/'.join(image.key)}: {reason}") from error
 
 
-def _key(entry: dict[str, Any]) -> str:
-    return f"{entry['sample']['group']}/{entry['sample']['name']}"
+class Made(NamedTuple):
+    """Rows of SAMPLES, and rows of REJECTS of the images without a SISM."""
+
+    rows: list[dict[str, Any]]
+    rejects: list[Reject]
 
 
-def make_reject(row: dict[str, Any], path: str, error: Exception) -> dict[str, Any]:
-    """The rejects row of one image that this stage could not use."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+def make_reject(row: dict[str, Any], path: str, error: Exception) -> Reject:
+    """Return the rejects row of an image that this stage cannot use."""
     return {
         "path": path,
         "group": row["group"],
         "name": row["name"],
         "stage": "sism",
-        "reason": reason or type(error).__name__,
+        "reason": str(error) or type(error).__name__,
         "error": type(error).__name__,
     }

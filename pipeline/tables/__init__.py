@@ -15,7 +15,7 @@ from pipeline.tables.manifest import (
     read_manifest,
     require_manifest,
 )
-from pipeline.tables.originals import OriginalError, digest_file, read_file, read_original
+from pipeline.tables.originals import OriginalError, digest_file, read_file, read_original, read_with_retries
 from pipeline.tables.parquet import write_parquet
 from pipeline.tables.reader import iterate_shards, read_rejects, read_rows, read_table
 from pipeline.tables.schemas import INDEX, KEY, MAPS, REJECTS, SAMPLES
@@ -58,6 +58,7 @@ __all__ = [
     "read_rejects",
     "read_rows",
     "read_table",
+    "read_with_retries",
     "require_manifest",
     "resolve_address",
     "write_parquet",

@@ -2,12 +2,17 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.tables.manifest import TableError
 
 RETRY_DELAYS = (0.2, 1.0, 3.0)
 """Seconds before each further attempt to read a file."""
+
+
+Result = TypeVar("Result")
 
 
 class OriginalError(TableError):
@@ -19,19 +24,25 @@ def digest_file(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
+def read_with_retries(read: Callable[[], Result]) -> Result:
+    """Call a function that reads files, again after each of RETRY_DELAYS while it raises OSError."""
+    for delay in RETRY_DELAYS:
+        try:
+            return read()
+        except OSError:
+            time.sleep(delay)
+    return read()
+
+
 def read_file(root: Path, path: str) -> bytes:
     """Read the file at `path` below `root`, with some attempts.
 
     Raises OriginalError if it still cannot be read.
     """
-    for delay in (*RETRY_DELAYS, None):
-        try:
-            return (root / path).read_bytes()
-        except OSError as error:
-            if delay is None:
-                raise OriginalError(_describe_failure(root, path, error)) from error
-        time.sleep(delay)
-    raise AssertionError("unreachable")
+    try:
+        return read_with_retries((root / path).read_bytes)
+    except OSError as error:
+        raise OriginalError(_describe_failure(root, path, error)) from error
 
 
 def read_original(root: Path, path: str, digest: str) -> bytes:
