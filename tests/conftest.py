@@ -6,7 +6,6 @@ from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # before ray is imported: see pipeline.runtime.cluster
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # tiny networks: most time would be spent in threads that wait for each other

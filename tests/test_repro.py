@@ -1,6 +1,7 @@
 """The whole pipeline, small, by `dvc repro` in a copy of the repository."""
 
 import compileall
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline import tables
 from tests.helpers.checkout import change_params, clone, run_dvc
+from tests.helpers.rows import flip_bit
 
 UP_TO_DATE = "Data and pipelines are up to date."
 STAGES = ["demo", "index", "sism", "train", "predict", "evaluate", "register"]
@@ -73,4 +75,19 @@ def test_a_table_of_version_0_1_is_unfinished_and_made_again(repository):
     output = run_dvc(repository, "repro", "sism@demo_unseen")
     assert "Running stage 'sism@demo_unseen'" in output
     assert {file.name: file.read_bytes() for file in table.iterdir()} == before
+    assert run_dvc(repository, "status").strip() == UP_TO_DATE
+
+
+def test_a_flipped_bit_that_dvc_has_taken_over_is_repaired_as_the_error_says(repository):
+    file = repository / "data" / "samples" / "demo_unseen" / "shard-000000.parquet"
+    good = file.read_bytes()
+    flip_bit(file, 0.3)
+    run_dvc(repository, "commit", "--force", "sism@demo_unseen")
+    with pytest.raises(AssertionError) as error:
+        run_dvc(repository, "repro", "--force", "--single-item", "predict@demo_unseen")
+    command = re.search(r"run `dvc (repro -f -s sism@demo_unseen)`", str(error.value))
+    assert command, str(error.value)
+    run_dvc(repository, *command[1].split())
+    assert file.read_bytes() == good
+    run_dvc(repository, "repro")
     assert run_dvc(repository, "status").strip() == UP_TO_DATE

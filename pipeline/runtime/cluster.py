@@ -18,11 +18,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # Ray computes in threads. With one arena for all of them, glibc keeps freed memory instead of giving it back each time.
 os.environ.setdefault("MALLOC_ARENA_MAX", "1")
-if not os.environ.get("RAY_ADDRESS"):
-    # Ray listens on the loopback only if it is told that it cannot be part of a cluster of several machines.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
+from ray._private import ray_constants
 
 LOOPBACK = "127.0.0.1"
 
@@ -73,6 +71,10 @@ def _join_cluster() -> None:
 
 def _start_cluster(folder: str) -> None:
     _protect_token()
+    # Ray takes the loopback only where it cannot be part of a cluster of several machines. The variable is for the
+    # processes that it starts; in this one Ray has read it already.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(
         address="local",
         num_cpus=max(MIN_CPU_SLOTS, os.cpu_count() or 1),

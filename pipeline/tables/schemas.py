@@ -13,12 +13,13 @@ INDEX = pa.schema(
         ("bytes", pa.int64()),
     ]
 )
-"""One image a row. `image`, `mask`, `void`: paths below the collection's root, null where there is none;
-`image_digest`, `mask_digest`, `void_digest`: BLAKE2 of each file's bytes, so that a changed file changes its row and
-is noticed by every stage that reads it again; `height`, `width` in px, upright; `bytes`: size of the image file."""
+"""One row for each image. `image`, `mask`, `void`: paths below the root of the collection, null if there is none.
+`image_digest`, `mask_digest`, `void_digest`: BLAKE2 of the bytes of each file; a stage that reads it again compares
+them. `height`, `width`: px, upright. `bytes`: size of the image file."""
 
 REJECTS = pa.schema([(name, pa.string()) for name in ("path", "group", "stage", "reason", "error")])
-"""One bad file a row: where it is, which stage refused it, one sentence why, the exception's class."""
+"""One row for each file that cannot be used: its path, the stage that rejected it, the reason in one sentence, and the
+class of the exception."""
 
 SAMPLES = pa.schema(
     [
@@ -28,8 +29,8 @@ SAMPLES = pa.schema(
         ("digest", pa.string()),
     ]
 )
-"""One image a row. `image`: s x s RGB PNG; `sism`, `mask`: s x s gray PNG, mask null where there is none;
-`digest`: the index's `image_digest` (equal digests are one photograph)."""
+"""One row for each image. `image`: s x s RGB PNG. `sism`, `mask`: s x s gray PNG; mask null if there is none. `digest`:
+`image_digest` of the index (images with equal digests are one photograph). `height`, `width`: px of the original."""
 
 MAPS = pa.schema(
     [
@@ -38,6 +39,6 @@ MAPS = pa.schema(
         *((name, pa.float32()) for name in ("weight", "area", "agreement", "saliency")),
     ]
 )
-"""One image a row. `map`: co-saliency map, gray PNG at the image's original size; `weight`: how much the CSA maps of
-its group lean on this image's SIV, 1 = as much as on an average member of the group; `area`: share of salient pixels;
-`agreement`: intersection over union of the map and the SISM, both cut at one half; `saliency`: mean of its SISM."""
+"""One row for each image. `map`: co-saliency map, gray PNG at the size of the original image. `weight`: mean weight of
+this image's SIV in the CSA maps of its group, 1 = that of an average member. `area`: share of salient pixels, [0, 1].
+`agreement`: intersection over union of map and SISM, both thresholded at 0.5. `saliency`: mean of the SISM, [0, 1]."""

@@ -47,3 +47,26 @@ def test_a_lock_is_free_after_its_block_also_after_an_error(tmp_path):
 def test_the_output_itself_is_not_made_or_changed(tmp_path):
     with lock_output(tmp_path / "deep" / "out"):
         assert [file.name for file in (tmp_path / "deep").iterdir()] == [".out.lock"]
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        (["index", "a", "out"], "out"),
+        (["train", "samples", "out"], "out"),
+        (["register", "model", "results", "out.json"], "out.json"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_stage_whose_output_is_being_written_is_one_sentence_and_writes_nothing(root, tmp_path, command, output):
+    (tmp_path / "params.yaml").write_text(
+        "datasets: {a: {root: x}}\nindex:\ntrain:\nmodel:\nsism: {}\nregister:\nbenchmarks: []"
+    )
+    with lock_output(tmp_path / output):
+        made = subprocess.run(
+            [sys.executable, "-m", f"pipeline.{command[0]}", *command[1:]],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+        )  # fmt: skip
+    assert made.returncode == 1 and "Traceback" not in made.stderr
+    assert f"is being written by process {os.getpid()} on {socket.gethostname()}" in made.stderr
+    assert {file.name for file in tmp_path.iterdir()} == {"params.yaml", f".{output}.lock"}
