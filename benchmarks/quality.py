@@ -20,7 +20,8 @@ from icnet import checkpoint, pretrained, training, whitening
 from icnet.config import Config
 from icnet.loss import iou_loss
 from icnet.model import ICNet
-from icnet.training import Batch, Training
+from icnet.precision import resolve_precision
+from icnet.training import Batch, EpochLayout, Training
 from pipeline.runtime import parallel
 from pipeline.train.augment import Augmentation
 from pipeline.train.dataset import BatchLoader, load_examples, write_memory_map
@@ -70,23 +71,25 @@ def main(
 def fit(
     network: ICNet, split: Split, loader: BatchLoader, plain: BatchLoader, config: dict[str, Any], out: Path
 ) -> None:
-    """Train to the end, or go on to it."""
+    """Train to the end, from the start or from the last saved epoch."""
 
-    def plan(epoch: int) -> list[list[BatchSlot]]:
-        return assign_to_rank(plan_epoch(split.train, config["batch_size"], config["seed"], epoch), 1, 0)
+    def plan(epoch: int, position: int) -> list[list[BatchSlot]]:
+        return assign_to_rank(plan_epoch(split.train, config["batch_size"], config["seed"], epoch), 1, 0, 1, position)
 
     def load(epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
-        seats = [seat for step in steps for seat in step]
-        for batch in parallel.prefetch(lambda seat: loader.seat(seat, epoch), seats, 8 if loader.pin else 1):
+        slots = [slot for step in steps for slot in step]
+        for batch in parallel.prefetch(lambda slot: loader.load_slot(slot, epoch), slots, 8 if loader.pin else 1):
             yield [batch.to(trained.device)]
 
     named = {name: config.get(name) for name in ("lr", "backbone_lr")}
     kind, decay = config.get("optimizer", "adam"), config.get("weight_decay", 1e-4)
     optimizer = training.make_optimizer(network, kind, weight_decay=decay, **named)
-    steps = config["epochs"] * len(plan(0))
+    layout = EpochLayout(len(plan(0, 0)))
+    steps = config["epochs"] * layout.num_steps
     rates = training.make_schedule(optimizer, config.get("schedule", "constant"), steps, config.get("warmup", 0.0))
     clip, ema_decay = config.get("grad_clip_norm"), config.get("ema_decay")
-    trained = Training(network, optimizer, rates, None, config["precision"], clip, ema_decay)
+    precision = resolve_precision(config["precision"], next(network.parameters()).device)
+    trained = Training(network, optimizer, rates, None, precision, clip, ema_decay, layout)
     if (out / training.STATE_FILE).is_file():
         trained.load(out)
     held = sum(map(len, split.validation.values()))
@@ -94,9 +97,9 @@ def fit(
     losses, began = [], time.perf_counter()
     for step in training.run_steps(trained, config["epochs"], plan, load, config["seed"]):
         losses.append(step.loss)
-        if not step.ends:
+        if not step.ends_epoch:
             continue
-        loss = torch.stack(losses[-step.steps :]).mean().item()
+        loss = torch.stack(losses[-layout.num_steps :]).mean().item()
         spent = time.perf_counter() - began
         ours, theirs = validate(trained, split, plain)
         print(
@@ -114,7 +117,7 @@ def validate(trained: Training, split: Split, loader: BatchLoader) -> tuple[floa
     model: ICNet = trained.best_model.eval()
     ours, theirs = [], []
     for rows in split.validation.values():
-        batch = loader(rows).to(trained.device)
+        batch = loader.load_plain(rows).to(trained.device)
         with trained.autocast():
             maps = model(batch.images, batch.sisms)
         for found, sism, mask in zip(maps.float(), batch.sisms, batch.masks, strict=True):

@@ -120,17 +120,17 @@ def speed(
 
 
 class Items(torch.utils.data.Dataset):
-    """A seat is an item, for torch's DataLoader."""
+    """A slot is an item, for torch's DataLoader."""
 
-    def __init__(self, file: Path, seats: list[BatchSlot]) -> None:
-        self.file, self.seats, self.loader = file, seats, None
+    def __init__(self, file: Path, slots: list[BatchSlot]) -> None:
+        self.file, self.slots, self.loader = file, slots, None
 
     def __len__(self) -> int:
-        return len(self.seats)
+        return len(self.slots)
 
     def __getitem__(self, place: int) -> Batch:
         self.loader = self.loader or BatchLoader(open_memory_map(self.file), 0, Augmentation(0.5))
-        return self.loader.seat(self.seats[place], 0)
+        return self.loader.load_slot(self.slots[place], 0)
 
 
 @app.command()
@@ -140,28 +140,29 @@ def loaders(size: Size = 224, groups: int = 40) -> None:
         file = Path(folder, "samples.arrow")
         table = write_memory_map(write(Path(folder, "samples"), groups, size), file)
         plan = plan_epoch(split_groups(table, 0.0, 0).train, 10, 0, 0)
-        seats = [seat for step in assign_to_rank(plan, 1, 0) for seat in step]
+        slots = [slot for step in assign_to_rank(plan, 1, 0) for slot in step]
         loader = BatchLoader(table, 0, Augmentation(0.5))
-        _time("in line", lambda: (loader.seat(seat, 0) for seat in seats))
+        _time("in line", lambda: (loader.load_slot(slot, 0) for slot in slots))
         for threads in (1, 2):
             _time(
-                f"{threads} threads", lambda n=threads: parallel.prefetch(lambda seat: loader.seat(seat, 0), seats, n)
+                f"{threads} threads",
+                lambda n=threads: parallel.prefetch(lambda slot: loader.load_slot(slot, 0), slots, n),
             )
         for workers in (1, 2):
-            items = Items(file, seats)
+            items = Items(file, slots)
             _time(f"DataLoader, {workers} processes", lambda n=workers, i=items: DataLoader(i, None, num_workers=n))
         with cluster.connect():
-            _time("Ray Data, one row a batch", lambda: _rows(file, seats))
+            _time("Ray Data, one row a batch", lambda: _rows(file, slots))
 
 
-def _rows(file: Path, seats: list[BatchSlot]) -> Iterator[dict]:
-    items = Items(file, seats)
+def _rows(file: Path, slots: list[BatchSlot]) -> Iterator[dict]:
+    items = Items(file, slots)
 
     def load(row: dict) -> dict:
         batch = items[row["item"]]
         return {"images": batch.images.numpy(), "sisms": batch.sisms.numpy(), "masks": batch.masks.numpy()}
 
-    return ray.data.range(len(seats)).map(lambda row: load({"item": row["id"]}), num_cpus=0.5).iter_rows()
+    return ray.data.range(len(slots)).map(lambda row: load({"item": row["id"]}), num_cpus=0.5).iter_rows()
 
 
 def _time(name: str, stream: Callable[[], Iterator]) -> None:

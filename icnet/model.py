@@ -52,7 +52,7 @@ class ICNet(nn.Module):
 
     def __init__(self, config: Config = Config()) -> None:  # noqa: B008 (frozen)
         super().__init__()
-        self.config, self.compiled = config, False
+        self.config, self.compiled, self.channels_last = config, False, True
         self.backbone: Backbone = make_backbone(config)
         out = self.backbone.enhanced_channels
         channels = dict(zip(map(str, STAGES), self.backbone.channels, strict=True))
@@ -120,7 +120,8 @@ class ICNet(nn.Module):
     def encode(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Features:
         """Features of images; `low`: whether the decoder will need them."""
         dtype = self.decoder.head.weight.dtype
-        levels = self.backbone(self._open_batch(images.to(dtype, memory_format=torch.channels_last)), low)
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        levels = self.backbone(self._open_batch(images.to(dtype, memory_format=memory_format)), low)
         units = []
         for stage, features in zip(STAGES, levels.high, strict=True):
             found = features[: len(images)]

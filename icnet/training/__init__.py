@@ -1,9 +1,19 @@
 """Training in plain PyTorch: batches, optimizer, state on disk and the loop. No Ray, no MLflow."""
 
+from icnet.precision import PRECISIONS
 from icnet.training.batch import Batch
-from icnet.training.loop import DivergedError, Planned, Step, check_losses, run_steps
-from icnet.training.optim import OPTIMIZERS, WARMUP_START, make_optimizer, make_schedule
-from icnet.training.state import EMA_FILE, MODEL_FILE, PRECISIONS, STATE_FILE, Training, load_best_weights, read_extra
+from icnet.training.layout import EpochLayout
+from icnet.training.loop import DivergedError, PlannedStep, Step, check_losses, run_steps
+from icnet.training.optim import OPTIMIZERS, WARMUP_START, make_optimizer, make_schedule, read_rates
+from icnet.training.state import (
+    EMA_FILE,
+    MODEL_FILE,
+    STATE_FILE,
+    DamagedCheckpointError,
+    Training,
+    load_best_weights,
+    read_extra,
+)
 
 __all__ = [
     "EMA_FILE",
@@ -13,8 +23,10 @@ __all__ = [
     "STATE_FILE",
     "WARMUP_START",
     "Batch",
+    "DamagedCheckpointError",
     "DivergedError",
-    "Planned",
+    "EpochLayout",
+    "PlannedStep",
     "Step",
     "Training",
     "check_losses",
@@ -22,5 +34,6 @@ __all__ = [
     "make_optimizer",
     "make_schedule",
     "read_extra",
+    "read_rates",
     "run_steps",
 ]

@@ -1,4 +1,4 @@
-"""The training loop: one step after another, resumable after any step."""
+"""The training loop. It can stop after any step and continue there."""
 
 import math
 import time
@@ -12,65 +12,68 @@ from torch import Tensor
 from icnet.training.batch import Batch
 from icnet.training.state import Training
 
-Planned = TypeVar("Planned")
+PlannedStep = TypeVar("PlannedStep")
 
 
 class DivergedError(RuntimeError):
-    """A loss that is no number any more; the message says where and what to try."""
+    """The loss is not a finite number; the message names the epoch and what to change."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the loop did last: step `position` of `steps` in `epoch` (both from 1).
+    """A finished optimizer step.
 
-    `loss` is this rank's share of the step's mean loss, `images` how many of them it trained on, `wait` the seconds
-    that it waited for data, `ends` whether the epoch is over.
+    `epoch` counts from 1; `position` of `total` batches of the epoch are done, `batches` of them in this step, over all
+    ranks. `loss` is this rank's share of the step's mean loss, `images` the number of images in it on this rank,
+    `wait` the seconds that the rank waited for data.
     """
 
     epoch: int
     position: int
-    steps: int
+    total: int
+    batches: int
     loss: Tensor
     images: int
     wait: float
 
     @property
-    def ends(self) -> bool:
-        """Whether this was the epoch's last step."""
-        return self.position == self.steps
+    def ends_epoch(self) -> bool:
+        """Whether this was the last step of its epoch."""
+        return self.position == self.total
 
 
 def run_steps(
     training: Training,
     epochs: int,
-    plan: Callable[[int], Sequence[Planned]],
-    load: Callable[[int, Sequence[Planned]], Iterable[Sequence[Batch]]],
+    plan: Callable[[int, int], Sequence[PlannedStep]],
+    load: Callable[[int, Sequence[PlannedStep]], Iterable[Sequence[Batch]]],
     seed: int = 0,
 ) -> Iterator[Step]:
-    """Train until `epochs` are over and yield after every step, when the training's state is whole.
+    """Train to the end of `epochs`; yield after every step, when the training can be saved.
 
-    `plan(epoch)` lists an epoch's steps, `load(epoch, steps)` gives the batches of each. Random numbers are seeded by
-    (seed, epoch, step), so a training that was loaded in the middle goes on as if it had never stopped.
+    `plan(epoch, position)` lists the steps that are left of an epoch (from 0) after `position` batches;
+    `load(epoch, steps)` gives this rank's batches of each step. Random numbers depend only on (seed, epoch, position).
     """
+    total, per_step = training.layout.num_batches, training.layout.step_batches
     while training.epoch < epochs:
-        epoch, steps = training.epoch, plan(training.epoch)
-        loaded = iter(load(epoch, steps[training.position :]))
-        for position in range(training.position, len(steps)):
+        epoch, start = training.epoch, training.position
+        steps = plan(epoch, start)
+        loaded = iter(load(epoch, steps))
+        for done in range(start, total, per_step):
             began = time.perf_counter()
             batches = next(loaded)
             wait = time.perf_counter() - began
-            torch.manual_seed(hash((seed, epoch, position)))
+            torch.manual_seed(hash((seed, epoch, done)))
             loss = training.step(batches)
-            training.position = position + 1
-            if training.position == len(steps):
-                training.epoch, training.position = epoch + 1, 0
+            position = min(done + per_step, total)
+            training.epoch, training.position = (epoch + 1, 0) if position == total else (epoch, position)
             images = sum(len(batch) for batch in batches if batch.weight)
-            yield Step(epoch + 1, position + 1, len(steps), loss, images, wait)
+            yield Step(epoch + 1, position, total, position - done, loss, images, wait)
 
 
 def check_losses(losses: Sequence[float], epoch: int) -> None:
-    """Raise Diverged where a loss is no number."""
+    """Raise DivergedError where a loss is not finite."""
     if not all(map(math.isfinite, losses)):
         raise DivergedError(
-            f"the loss is not finite any more in epoch {epoch}: try a lower `lr`, `grad_clip_norm`, or float32"
+            f"the loss is not finite in epoch {epoch}: try a lower `lr`, a `grad_clip_norm` or `precision: float32`"
         )

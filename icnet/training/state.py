@@ -1,8 +1,10 @@
-"""The state of a training: one optimizer step, and everything that a checkpoint holds.
+"""The state of a training: one optimizer step, and all that a checkpoint holds.
 
-Runs as it is in one process; under DistributedDataParallel every rank runs it on its own batches.
+It runs in one process, or under DistributedDataParallel on every rank with the rank's own batches.
 """
 
+import pickle
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,18 +20,25 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from icnet.loss import iou_loss
+from icnet.precision import PRECISIONS
 from icnet.training.batch import Batch
-
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from icnet.training.layout import EpochLayout
+from icnet.training.ranks import broadcast_buffers, broadcast_state
 
 MODEL_FILE, EMA_FILE, STATE_FILE = "model.safetensors", "ema.safetensors", "state.pt"
 
 
-class Training:
-    """A model being trained, with everything that a checkpoint of the training holds.
+class DamagedCheckpointError(RuntimeError):
+    """A checkpoint with a missing or incomplete file."""
 
-    `parallel` is what the forward pass goes through (the model itself, or its DistributedDataParallel), `ema_decay` the
-    decay of the averaged weights, `epoch` and `position` count finished epochs and steps of the running one.
+
+class Training:
+    """A model in training, with all that a checkpoint holds.
+
+    `parallel` runs the forward pass: the model itself, or its DistributedDataParallel (with `broadcast_buffers=False`,
+    as every step broadcasts them). `ema_decay` is the decay of the averaged weights. `layout` divides epochs into
+    steps; `epoch` counts finished epochs and `position` finished batches of the next one. Parts without a trained
+    parameter stay in evaluation mode, so that their batch norms do not move.
     """
 
     def __init__(
@@ -41,57 +50,64 @@ class Training:
         precision: str = "float32",
         grad_clip_norm: float | None = None,
         ema_decay: float | None = None,
+        layout: EpochLayout = EpochLayout(),  # noqa: B008 (frozen)
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.parallel = model if parallel is None else parallel
         self.dtype, self.grad_clip_norm = PRECISIONS[precision], grad_clip_norm
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
-        average = get_ema_multi_avg_fn(ema_decay) if ema_decay is not None else None
-        self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if average else None
+        self.averaged: AveragedModel | None = None
+        if ema_decay is not None:
+            average = get_ema_multi_avg_fn(ema_decay)  # type: ignore[no-untyped-call]
+            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.layout = layout
         self.epoch = self.position = 0
+        self._frozen = _find_frozen(model)
 
     @property
     def best_model(self) -> nn.Module:
         """The weights to validate and to keep: the averaged ones where there are any."""
-        return self.averaged.module if self.averaged is not None else self.model
+        return self.model if self.averaged is None else self.averaged.module
 
     def autocast(self) -> torch.autocast:
-        """The context that computes at the training's precision."""
+        """A context that computes at the training's precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
     def step(self, batches: Sequence[Batch]) -> Tensor:
-        """One optimizer step on the weighted sum of the batches' losses, which it returns (a scalar, detached)."""
-        self.model.train()
+        """One optimizer step on the weighted sum of the batches' losses; returns that sum (a scalar, detached).
+
+        Where fp16 gradients overflow, the weights stay and the schedule and the averaged weights wait.
+        """
+        self._set_modes()
         total = torch.zeros((), device=self.device)
         for number, batch in enumerate(batches):
-            silent = isinstance(self.parallel, DistributedDataParallel) and number < len(batches) - 1
-            with self.parallel.no_sync() if silent else nullcontext():
-                with self.autocast():
-                    maps = self.parallel(batch.images, batch.sisms)
-                loss = batch.weight * iou_loss(maps.float(), batch.masks)
-                self.scaler.scale(loss).backward()
-            total += loss.detach()
-        if self.grad_clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
+            last = number == len(batches) - 1
+            waits = not last and isinstance(self.parallel, DistributedDataParallel)
+            with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
+                total += self._backward(batch)
+        updated = self._update_weights()
+        broadcast_buffers(self.model)
+        if updated:
+            self.schedule.step()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.model)
         return total
 
+    def share_best_model(self) -> None:
+        """Give every rank rank 0's weights to keep, so that all ranks validate the model that is saved."""
+        broadcast_state(self.best_model)
+
     def save(self, folder: Path, **extra: Any) -> None:
-        """Write model, averaged model and state into a folder; `extra` travels with the state."""
+        """Write model, averaged model and state into a folder; `extra` is stored with the state."""
         save_model(self.model, str(folder / MODEL_FILE))
-        state = {
+        state: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "position": self.position,
+            "step_batches": self.layout.step_batches,
             "extra": extra,
         }
         if self.averaged is not None:
@@ -100,17 +116,57 @@ class Training:
         torch.save(state, folder / STATE_FILE)
 
     def load(self, folder: Path) -> dict[str, Any]:
-        """Go on where `save` was called; returns its `extra`."""
+        """Continue where `save` was called; returns its `extra`.
+
+        Where a step now has another number of batches (another number of ranks), the schedule starts at the same share
+        of the training.
+        """
         load_model(self.model, str(folder / MODEL_FILE), device=str(self.device))
-        state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        state: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+        self.epoch, self.position = state["epoch"], state["position"]
+        self._load_optimizer(state)
         self.scaler.load_state_dict(state["scaler"])
         if self.averaged is not None:
             load_model(self.averaged.module, str(folder / EMA_FILE), device=str(self.device))
             self.averaged.n_averaged.fill_(state["averaged"])
-        self.epoch, self.position = state["epoch"], state["position"]
-        return state["extra"]
+        extra: dict[str, Any] = state["extra"]
+        return extra
+
+    def _set_modes(self) -> None:
+        self.model.train()
+        for module in self._frozen:
+            module.eval()
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Add the gradient of a batch's weighted loss; returns the loss, detached."""
+        with self.autocast():
+            maps = self.parallel(batch.images, batch.sisms)
+        loss = batch.weight * iou_loss(maps.float(), batch.masks)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _update_weights(self) -> bool:
+        """Take the optimizer step; False where fp16 gradients overflowed and it was skipped."""
+        if self.grad_clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return self.scaler.get_scale() >= scale
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        if state["step_batches"] == self.layout.step_batches:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            return
+        fresh = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": fresh})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for _ in range(self.layout.count_steps(self.epoch, self.position)):
+                self.schedule.step()
 
 
 def load_best_weights(model: nn.Module, folder: Path) -> None:
@@ -120,12 +176,23 @@ def load_best_weights(model: nn.Module, folder: Path) -> None:
 
 
 def read_extra(folder: Path) -> dict[str, Any]:
-    """What was given to `Training.save` as `extra`. Raises OSError or RuntimeError where a file was cut off."""
-    state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
-    for file in [MODEL_FILE, *([EMA_FILE] if "averaged" in state else [])]:
-        try:
-            with safe_open(folder / file, framework="pt"):
+    """The `extra` of `Training.save`. Raises DamagedCheckpointError where a file is missing or incomplete."""
+    try:
+        state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+        for name in [MODEL_FILE, *([EMA_FILE] if "averaged" in state else [])]:
+            with safe_open(folder / name, framework="pt"):
                 pass
-        except SafetensorError as error:
-            raise RuntimeError(f"{folder / file} is cut off: {error}") from error
-    return state["extra"]
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
+        raise DamagedCheckpointError(f"{folder} is not a whole checkpoint: {error}") from error
+    extra: dict[str, Any] = state["extra"]
+    return extra
+
+
+def _find_frozen(model: nn.Module) -> list[nn.Module]:
+    """Modules that have parameters, none of which is trained."""
+    frozen = []
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            frozen.append(module)
+    return frozen

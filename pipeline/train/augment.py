@@ -1,4 +1,8 @@
-"""Augmentation of images with their SISMs and masks."""
+"""Augmentation of images with their SISMs and masks.
+
+In NumPy rather than torchvision.transforms.v2, which resizes and changes colors by other formulas: trainings would not
+repeat to the last bit.
+"""
 
 from dataclasses import dataclass
 
@@ -9,10 +13,11 @@ from icnet import images
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What training does to each image: a flip with probability `flip`, shared with SISM and mask as the crop is.
+    """Random changes of an image; the paper has the flip alone.
 
-    `crop`: the most that a crop takes off each side's length; `color_jitter`: the most that brightness, contrast and
-    saturation change; `sism_noise`: the share of SISMs that are corrupted; all in [0, 1). The paper flips only.
+    `flip`: probability of a horizontal flip, in [0, 1]. `crop`: largest share of a side that a crop removes.
+    `color_jitter`: largest change of brightness, contrast and saturation. `sism_noise`: share of the SISMs of a batch
+    that are corrupted (`pipeline.train.sism_noise`). The last three are in [0, 1). SISM and mask share flip and crop.
     """
 
     flip: float = 0.0
@@ -21,30 +26,33 @@ class Augmentation:
     sism_noise: float = 0.0
 
     def __call__(self, draw: np.random.Generator, views: list[np.ndarray]) -> list[np.ndarray]:
-        """An image [s, s, 3] and its maps [s, s], uint8, changed by the draw."""
+        """Flip, crop and jitter an image [s, s, 3] and its maps [s, s], uint8."""
         coin, share, y, x, *factors = draw.random(7)
         if coin < self.flip:
             views = [view[:, ::-1] for view in views]
         if self.crop:
-            size = views[0].shape[0]
-            side = round(size * (1 - self.crop * share))
-            top, left = round(y * (size - side)), round(x * (size - side))
-            views = [images.resize(view[top : top + side, left : left + side], (size, size)) for view in views]
+            views = [_crop(view, 1 - self.crop * share, y, x) for view in views]
         if self.color_jitter:
-            views = [
-                self._jitter_color(views[0], *(1 + self.color_jitter * (2 * factor - 1) for factor in factors)),
-                *views[1:],
-            ]
+            strengths = [1 + self.color_jitter * (2 * factor - 1) for factor in factors]
+            views = [_jitter_color(views[0], *strengths), *views[1:]]
         return views
 
-    @staticmethod
-    def _jitter_color(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
-        values = image.astype(np.float32) * brightness
-        gray = values.mean(axis=2, keepdims=True)
-        values = gray + (values - gray) * saturation
-        mean = values.mean()
-        return np.clip(mean + (values - mean) * contrast, 0, 255).astype(np.uint8)
+
+def _crop(view: np.ndarray, share: float, y: float, x: float) -> np.ndarray:
+    """A square of `share` of the side, resized to the whole side; y, x in [0, 1): where it is."""
+    size = view.shape[0]
+    side = round(size * share)
+    top, left = round(y * (size - side)), round(x * (size - side))
+    return images.resize(view[top : top + side, left : left + side], (size, size))
+
+
+def _jitter_color(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
+    values = image.astype(np.float32) * brightness
+    gray = values.mean(axis=2, keepdims=True)
+    values = gray + (values - gray) * saturation
+    mean = values.mean()
+    return np.clip(mean + (values - mean) * contrast, 0, 255).astype(np.uint8)
 
 
 NO_AUGMENTATION = Augmentation()
-"""Images as they are."""
+"""Images stay as they are."""

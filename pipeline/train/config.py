@@ -1,22 +1,18 @@
-"""Parameters of stage train."""
+"""Options of stage train: sections `train` and `model` of params.yaml."""
 
-from dataclasses import fields
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field
 
-from icnet.config import Config
 from pipeline.runtime import params
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-
 Rate = Annotated[float, Field(gt=0)]
-
 Count = Annotated[int, Field(ge=1)]
 
 
 class TrainConfig(params.Section):
-    """How the model is trained; the defaults are the paper's (section 4.1)."""
+    """How the model is trained. The defaults are the paper's (section 4.1)."""
 
     renamed: ClassVar[dict[str, str]] = {
         "colour": "color_jitter",
@@ -34,49 +30,80 @@ class TrainConfig(params.Section):
         "retries": "max_failures",
     }
 
-    dataset: str = ""
-    seed: int = Field(0, ge=0)
-    validation: Share | list[str] = 0.15
-    batch_size: int = Field(10, ge=2)
-    epochs: Count = 60
-    flip: float = Field(0.5, ge=0, le=1)
-    crop: Share = 0.0
-    color_jitter: Share = 0.0
-    sism_noise: Share = 0.0
+    dataset: str = Field("", description="name in `datasets` to train on")
+    seed: int = Field(0, ge=0, description="seed of the first weights, the split, the order and the augmentation")
+    validation: Share | list[str] = Field(
+        0.15, description="share of the groups held out for validation, or a list of their names"
+    )
+    batch_size: int = Field(10, ge=2, description="images in a batch, all of one group")
+    epochs: Count = Field(60, description="passes over the training images")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    crop: Share = Field(0.0, description="largest share of a side that a random crop removes")
+    color_jitter: Share = Field(0.0, description="largest change of brightness, contrast and saturation, as a share")
+    sism_noise: Share = Field(
+        0.0, description="share of the SISMs that lose a rectangle, are faded, or also show another image's objects"
+    )
 
-    optimizer: Literal["adam", "adamw"] = "adam"
-    lr: Rate = 1e-5
-    backbone_lr: Rate | None = None
-    freeze: list[str] = Field([])
-    weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
-    warmup: Share = 0.0
-    grad_clip_norm: Rate | None = None
-    grad_accum_steps: Count = 1
-    ema_decay: Share | None = None
-    batch_norm: Literal["per_rank", "sync"] = "per_rank"
-    best_metric: Literal["max_f", "s", "mae", "loss"] = "max_f"
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam (coupled weight decay) or AdamW")
+    lr: Rate = Field(1e-5, description="learning rate")
+    backbone_lr: Rate | None = Field(
+        None, description="learning rate of the pretrained backbone; null: `lr`, which its new sixth stage always has"
+    )
+    freeze: list[str] = Field(
+        [],
+        description="parts that are not trained and whose batch norms do not change: `backbone`, `compress` ..., or"
+        " stages of VGG-16, `conv1` to `conv5`",
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    decay_all: bool = Field(
+        True,
+        description="weight decay on every parameter, as in the authors' program; false: not on biases, batch norms and"
+        " alpha",
+    )
+    schedule: Literal["constant", "cosine", "one_cycle"] = Field("constant", description="shape of the learning rate")
+    warmup: Share = Field(
+        0.0, description="share of the steps in which the learning rate rises (`one_cycle`: 0.3 where it is 0)"
+    )
+    grad_clip_norm: Rate | None = Field(None, description="largest norm of the gradient; null: no limit")
+    grad_accum_steps: Count = Field(1, description="batches per step and worker")
+    ema_decay: Share | None = Field(
+        None, description="decay of averaged weights, which are then validated and kept; null: no averaging"
+    )
+    batch_norm: Literal["per_rank", "sync"] = Field(
+        "per_rank", description="`sync`: batch statistics over all workers (GPUs only)"
+    )
+    best_metric: Literal["max_f", "s", "mae", "loss"] = Field(
+        "max_f", description="validation score that chooses the epoch to keep"
+    )
 
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
-    channels_last: bool = True
-    compile: bool = False
-    num_workers: Count | None = None
-    use_gpu: bool | None = None
+    precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
+        "float32",
+        description="autocast to `bf16` or `fp16`; `auto`: bf16 where the device has it in hardware, else float32;"
+        " correlations and sorting stay in float32",
+    )
+    channels_last: bool = Field(True, description="memory format of images and convolutions")
+    compile: bool = Field(False, description="compile backbone and decoder with torch.compile")
+    num_workers: Count | None = Field(
+        None, description="Ray workers; null: one for each GPU of the cluster, one without GPUs"
+    )
+    use_gpu: bool | None = Field(None, description="true: GPUs only; false: CPUs only; null: GPUs where there are any")
 
-    prefetch_threads: Count | None = None
-    validate_every: Count = 1
-    panels_every: Count = 10
-    checkpoint_every: Count = 1
-    checkpoint_steps: Count | None = None
-    max_failures: int = Field(3, ge=0)
+    prefetch_threads: Count | None = Field(
+        None, description="threads per worker that decode batches; null: 1 on a CPU, up to 8 beside a GPU"
+    )
+    validate_every: Count = Field(1, description="epochs between validations")
+    panels_every: Count = Field(10, description="epochs between pictures of the validation groups in MLflow")
+    checkpoint_every: Count = Field(1, description="epochs between checkpoints; the best epoch always has one")
+    checkpoint_steps: Count | None = Field(None, description="steps between checkpoints within an epoch; null: none")
+    max_failures: int = Field(3, ge=0, description="restarts from the last checkpoint after a worker died")
 
 
-MACHINERY = {"prefetch_threads", "panels_every", "checkpoint_every", "checkpoint_steps", "max_failures"}
-"""Params that cannot change the model: a training that was stopped goes on when they change."""
+OPERATIONAL = {"prefetch_threads", "panels_every", "checkpoint_every", "checkpoint_steps", "max_failures"}
+"""Options that cannot change the model: a training continues, and a finished one stays valid, when they change."""
 
 
-class _RenamedChoices(params.Section):
-    """Old names in section `model`."""
+class ModelConfig(params.Section):
+    """The network: the fields of `icnet.config.Config`, and the weights that it starts from."""
 
     renamed: ClassVar[dict[str, str]] = {"summed": "cfm_sum"}
     renamed_values: ClassVar[dict[str, dict[str, str]]] = {
@@ -84,11 +111,41 @@ class _RenamedChoices(params.Section):
         "cfm_sum": {"normalised": "normalized"},
     }
 
-
-ModelConfig = create_model(
-    "ModelConfig",
-    __base__=_RenamedChoices,
-    __doc__="The network to train, and where its VGG-16 begins: null, torchvision, or a file of its weights.",
-    weights=(str | None, None),
-    **{field.name: (field.type, field.default) for field in fields(Config)},
-)
+    weights: str | None = Field(
+        None,
+        description="null: random weights; `torchvision`: VGG-16's ImageNet weights, downloaded; or a file: published"
+        " weights of the backbone, or a checkpoint of ICNet",
+    )
+    backbone: Literal["vgg16", "dinov2_vits14"] = Field(
+        "vgg16", description="pretrained network below the co-saliency blocks: the paper's VGG-16, or DINOv2 ViT-S/14"
+    )
+    size: int = Field(
+        224, description="side of the input, px, with dinov2_vits14 a multiple of 14; part of the weights"
+    )
+    width: float = Field(1.0, description="multiplies the channels of every layer; pretrained weights need 1.0")
+    depths: list[int] = Field(
+        [8, 10, 12], description="dinov2_vits14: the three transformer blocks that feed the co-saliency blocks, from 1"
+    )
+    looks: int = Field(
+        1, description="1 to 3: how often the group is compared; from the second on, by the coarsest map, not the SISMs"
+    )
+    features: Literal["scf", "nf"] = Field(
+        "scf", description="Table 2: self-correlation features or l2-normalized features"
+    )
+    fusion: Literal["cfm", "mean"] = Field("cfm", description="Table 2: correlation fusion module, or the mean SIV")
+    sisms: bool = Field(True, description="Table 2: false replaces the SISMs by maps of ones")
+    rearranged: bool = Field(True, description="Table 2: SCF channels in the order of the CSA map")
+    alpha: Literal["learned", "one"] = Field(
+        "learned", description="equation 2: alpha of the paper, or the program's 1"
+    )
+    cfm_sum: Literal["normalized", "raw"] = Field(
+        "normalized", description="correlation maps that the CFM sums: normalized (program) or raw (paper)"
+    )
+    output: Literal["finest", "mean"] = Field(
+        "finest", description="co-saliency map: the decoder's finest map, or the mean of its four maps"
+    )
+    init: Literal["program", "paper", "he", "whitened", "delta"] = Field(
+        "program",
+        description="new layers: N(0, 0.01), N(0, 0.1) or He's; `whitened`: He's, with stages 4 and 5 compressed to"
+        " principal components of training features; `delta`: the same above a random, local, orthogonal VGG-16",
+    )

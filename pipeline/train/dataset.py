@@ -1,4 +1,9 @@
-"""Samples in a memory map, and batches decoded from it."""
+"""Samples in a memory map, and batches decoded from it.
+
+Threads decode batches ahead (`pipeline.runtime.parallel.prefetch`) rather than a `torch.utils.data.DataLoader`: PNG
+decoding releases Python's lock, and DataLoader's processes would copy every batch. `benchmarks/train.py loaders`
+compares them.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +24,13 @@ from pipeline.train.split import Split
 COLUMNS = ("group", "name", "image", "sism", "mask", "digest")
 
 MAX_EXAMPLES = 64
-"""Images that a network's first weights may depend on."""
+"""Images that the first weights may depend on."""
 
 
 def write_memory_map(samples: Path, file: Path) -> pa.Table:
-    """The samples that training reads, in one file that all processes of a machine share without copies."""
+    """Copy the columns that training reads into one file, unless it is there, and open it."""
     if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
         schema = pa.schema([tables.SAMPLES.field(name) for name in COLUMNS])
         with replace_when_done(file) as temporary, pa.ipc.new_file(temporary, schema) as writer:
             for shard in tables.iterate_shards(samples, COLUMNS):
@@ -33,46 +39,47 @@ def write_memory_map(samples: Path, file: Path) -> pa.Table:
 
 
 def open_memory_map(file: Path) -> pa.Table:
-    """The table that `memory_map` wrote."""
+    """The table of `write_memory_map`; all processes of a machine share its memory."""
     return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
 
 def load_examples(samples: pa.Table, split: Split) -> Tensor:
-    """The first images of the training groups, in turn, as network input [n, 3, s, s] with n at most EXAMPLES."""
+    """The first images of the training groups, in turn, as network input [n, 3, s, s], n at most MAX_EXAMPLES."""
     turns = sorted((turn, row) for rows in split.train.values() for turn, row in enumerate(rows))
     pictures = [images.decode(samples["image"][row].as_py()) for _, row in turns[:MAX_EXAMPLES]]
     return images.normalize(np.stack(pictures))
 
 
 class BatchLoader:
-    """Decodes group batches of the samples table, and augments those that are trained on."""
+    """Decodes batches of the samples table and augments those for training."""
 
     def __init__(
         self, samples: pa.Table, seed: int, augmentation: Augmentation = NO_AUGMENTATION, pin: bool = False
     ) -> None:
         self.samples, self.seed, self.augmentation, self.pin = samples, seed, augmentation, pin
 
-    def __call__(self, rows: Sequence[int]) -> Batch:
-        """The images as they stand in the table."""
-        return self._batch([self._views(row) for row in rows], 1.0)
+    def load_plain(self, rows: Sequence[int]) -> Batch:
+        """Images as they are in the table."""
+        return self._make_batch([self._decode_row(row) for row in rows], 1.0)
 
-    def seat(self, seat: BatchSlot, epoch: int) -> Batch:
-        """A training batch; its augmentation depends on the seed, the epoch and its number in the plan alone."""
-        draw = np.random.default_rng([self.seed, epoch, seat.number, 1])
-        members = [self.augmentation(draw, self._views(row)) for row in seat.rows]
+    def load_slot(self, slot: BatchSlot, epoch: int) -> Batch:
+        """A training batch. Its augmentation depends on the seed, the epoch and its number in the epoch's plan."""
+        draw = np.random.default_rng([self.seed, epoch, slot.number, 1])
+        members = [self.augmentation(draw, self._decode_row(row)) for row in slot.rows]
         if self.augmentation.sism_noise:
-            worse = corrupt_sisms(draw, np.stack([sism for _, sism, _ in members]), self.augmentation.sism_noise)
-            members = [[image, sism, mask] for (image, _, mask), sism in zip(members, worse, strict=True)]
-        return self._batch(members, seat.weight)
+            noisy = corrupt_sisms(draw, np.stack([sism for _, sism, _ in members]), self.augmentation.sism_noise)
+            members = [[image, sism, mask] for (image, _, mask), sism in zip(members, noisy, strict=True)]
+        return self._make_batch(members, slot.weight)
 
-    def _batch(self, members: Sequence[list[np.ndarray]], weight: float) -> Batch:
+    def _make_batch(self, members: Sequence[list[np.ndarray]], weight: float) -> Batch:
         pictures, sisms, masks = (np.stack(views) for views in zip(*members, strict=True))
         batch = Batch(images.normalize(pictures), images.scale_maps(sisms), images.scale_maps(masks), weight)
         return batch.pin() if self.pin else batch
 
-    def _views(self, row: int) -> list[np.ndarray]:
-        maps = [images.decode_gray(self._bytes(column, row)) for column in ("sism", "mask")]
-        return [images.decode(self._bytes("image", row)), *maps]
+    def _decode_row(self, row: int) -> list[np.ndarray]:
+        """Image, SISM and mask of a row, uint8."""
+        maps = [images.decode_gray(self._read(column, row)) for column in ("sism", "mask")]
+        return [images.decode(self._read("image", row)), *maps]
 
-    def _bytes(self, column: str, row: int) -> bytes:
+    def _read(self, column: str, row: int) -> bytes:
         return self.samples[column][row].as_py()

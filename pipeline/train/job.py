@@ -9,16 +9,20 @@ from pipeline.train.split import Split
 
 
 class TrainError(ValueError):
-    """A training that cannot start or that broke off; the message says why and what to do."""
+    """A training that cannot start or that stopped; the message gives the cause and what to do."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs to know; paths are absolute."""
+    """A training as workers see it; paths are absolute and on a disk that all machines share.
+
+    `samples`: memory map of the samples; `initial`: checkpoint of the first weights; `losses`: file of step losses.
+    """
 
     config: TrainConfig
     split: Split
     samples: str
     initial: str
-    queue: Queue
+    losses: str
+    queue: Queue | None
     gpus: bool = False

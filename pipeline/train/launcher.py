@@ -1,4 +1,4 @@
-"""Start a training on Ray Train, or resume it."""
+"""Start a training on Ray Train, or continue it."""
 
 import os
 from pathlib import Path
@@ -11,34 +11,33 @@ from ray.train.torch import TorchConfig
 from pipeline.runtime import cluster
 from pipeline.train.config import TrainConfig
 from pipeline.train.job import Job, TrainError
-from pipeline.train.ray_compat import GlooConfig, Trainer, repair_snapshot
+from pipeline.train.ray_compat import GlooConfig, Trainer
 from pipeline.train.worker import Worker
 
 
 def train_worker(config: dict[str, Job]) -> None:
-    """What Ray Train runs on every worker."""
+    """The function that Ray Train runs on every worker."""
     Worker(config["job"]).run()
 
 
 def scaling_config(config: TrainConfig) -> ScalingConfig:
-    """Workers and GPUs. Raises TrainError where the cluster lacks what is asked for: Ray would wait for ever."""
-    there = cluster.count_gpus()
-    gpus = there > 0 if config.use_gpu is None else config.use_gpu
-    workers = config.num_workers or (max(there, 1) if gpus else 1)
-    if gpus and workers > there:
-        raise TrainError(f"train: {workers} GPUs are asked for (workers, gpus), the cluster has {there}")
+    """Workers and GPUs. Raises TrainError where the cluster has too few: Ray would wait without an end."""
+    available = cluster.count_gpus()
+    gpus = available > 0 if config.use_gpu is None else config.use_gpu
+    workers = config.num_workers or (max(available, 1) if gpus else 1)
+    if gpus and workers > available:
+        raise TrainError(f"train: {workers} GPUs are needed (num_workers, use_gpu), the cluster has {available}")
     if workers > (slots := int(ray.cluster_resources().get("CPU", 1))):
-        raise TrainError(f"train.num_workers: {workers} are asked for, the cluster has {slots} CPU slots")
+        raise TrainError(f"train.num_workers: {workers} are needed, the cluster has {slots} CPU slots")
     if config.batch_norm == "sync" and not gpus:
-        raise TrainError("train.batch_norm: torch can synchronize batch norm on GPUs only; here it is per_rank")
+        raise TrainError("train.batch_norm: torch synchronizes batch norm on GPUs only; use per_rank on CPUs")
     return ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, "GPU": int(gpus)})
 
 
 def run_training(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Result:
-    """Run a training, or what is left of it, in `folder`. Raises TrainError where it breaks off."""
+    """Run a training, or what is left of it, in `folder`. Raises TrainError where it stops before its end."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    repair_snapshot(folder)
-    if not os.environ.get("RAY_ADDRESS"):  # nobody takes this machine away with a notice
+    if not os.environ.get("RAY_ADDRESS"):  # a local Ray has no preemption
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     trainer = Trainer(
         train_worker,
@@ -60,4 +59,4 @@ def run_training(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Re
     except ray.train.TrainingFailedError as error:
         causes = getattr(error, "worker_failures", {0: error})
         cause = str(next(iter(causes.values()))).strip().splitlines()[-1]
-        raise TrainError(f"training broke off ({cause}); run again, it goes on from its last checkpoint") from error
+        raise TrainError(f"training stopped ({cause}); run it again to continue from its last checkpoint") from error

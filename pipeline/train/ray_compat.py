@@ -14,7 +14,15 @@ from icnet import training
 from pipeline.runtime import cluster, files
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray Train's list of checkpoints; where it is, a training of that name goes on."""
+"""Ray Train's list of checkpoints. A training continues where its folder has one."""
+
+EMPTY_LISTS = (
+    "pending_training_results",
+    "pending_validation_specs",
+    "validated_checkpoint_dir_names",
+    "timed_out_validation_checkpoint_dir_names",
+    "failed_validation_checkpoint_dir_names",
+)
 
 
 class Trainer(TorchTrainer):
@@ -27,8 +35,8 @@ class Trainer(TorchTrainer):
 
 
 class _Backend(_TorchBackend):
-    """Ray's process group over the addresses by which Ray knows the machines: gloo would take what their names mean,
-    which is 127.0.1.1 on many a Debian."""
+    """A process group over the addresses by which Ray knows the machines. gloo resolves host names instead, which is
+    127.0.1.1 on many Debian systems."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         worker_group.execute(cluster.set_gloo_interface)
@@ -36,7 +44,7 @@ class _Backend(_TorchBackend):
 
 
 class GlooConfig(TorchConfig):
-    """A process group of ours."""
+    """Ray's process group on a cluster, by `_Backend`."""
 
     @property
     def backend_cls(self) -> type[_TorchBackend]:
@@ -44,35 +52,50 @@ class GlooConfig(TorchConfig):
 
 
 def repair_snapshot(folder: Path) -> None:
-    """Write Ray's list of checkpoints anew where a kill tore it: Ray writes it in place, and refuses a torn one."""
+    """Write a damaged list of checkpoints anew from the whole checkpoints in the folder.
+
+    Ray writes the list in place and refuses a damaged one, which a kill may leave. Without a whole checkpoint the list
+    is removed, and the training begins anew.
+    """
     snapshot = folder / SNAPSHOT
-    try:
-        json.loads(snapshot.read_text())
+    if not snapshot.is_file() or _is_json(snapshot):
         return
-    except FileNotFoundError:
-        return
-    except ValueError:
-        pass
-    whole = []
-    for place in sorted(folder.glob("checkpoint_*")):
-        try:
-            whole.append(
-                {"version": 0, "checkpoint_dir_name": place.name, "metrics": training.read_extra(place)["metrics"]}
-            )
-        except (OSError, RuntimeError, KeyError):  # the kill tore this one
-            continue
-    if not whole:
+    entries = [
+        {"version": 0, "checkpoint_dir_name": name, "metrics": metrics} for name, metrics in _find_whole(folder).items()
+    ]
+    if entries:
+        files.write_json(snapshot, _make_snapshot(entries))
+    else:
         snapshot.unlink()
-        return
-    order = sorted(range(len(whole)), key=lambda number: whole[number]["metrics"]["score"])
-    names = ("pending_training_results", "pending_validation_specs", "validated_checkpoint_dir_names")
-    names += ("timed_out_validation_checkpoint_dir_names", "failed_validation_checkpoint_dir_names")
-    content = {
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_text())
+    except ValueError:
+        return False
+    return True
+
+
+def _find_whole(folder: Path) -> dict[str, dict[str, Any]]:
+    """The metrics of whole checkpoints by folder name, oldest first."""
+    whole = {}
+    for place in sorted(folder.glob("checkpoint_*/")):
+        try:
+            whole[place.name] = training.read_extra(place)["metrics"]
+        except training.DamagedCheckpointError:
+            continue
+    return whole
+
+
+def _make_snapshot(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Ray's list of checkpoints, given oldest first."""
+    order = sorted(range(len(entries)), key=lambda number: entries[number]["metrics"]["score"])
+    return {
         "ray_version": ray.__version__,
-        "checkpoint_results": [whole[number] for number in order],
+        "checkpoint_results": [entries[number] for number in order],
         "checkpoint_report_indices": order,
-        "latest_checkpoint_result": whole[-1],
-        "current_report_index": len(whole),
-        **{name: [] for name in names},
+        "latest_checkpoint_result": entries[-1],
+        "current_report_index": len(entries),
+        **{name: [] for name in EMPTY_LISTS},
     }
-    files.write_json(snapshot, content)

@@ -1,89 +1,117 @@
-"""The driver's side of the reports: printed, and logged to the training's one MLflow run."""
+"""The driver's side of the reports: print them, and log them to the training's one MLflow run."""
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import ray
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
-from pipeline.tracking import Run
-from pipeline.train.reports import STEP_LOSS, Epoch, Panel, Steps, format_epoch, metric_name
+from pipeline.tracking import MOST_METRICS, Run
+from pipeline.train.reports import STEP_LOSS, Divergence, Epoch, Panel, Report, Steps, format_epoch, metric_name
+
+FIRST_PAUSE, LONGEST_PAUSE = 15.0, 240.0
+"""Seconds without an attempt to log after MLflow failed; each failure doubles them."""
 
 
 @dataclass
 class Recorder:
-    """Prints and logs reports as they come; what a resumed training repeats, up to `step` and `epoch`, is logged once.
+    """Prints and logs reports. `step` and `epoch` are the last ones in the MLflow run: a resumed training repeats
+    reports, and each is logged once.
 
-    Where MLflow does not answer, training goes on and the reports wait.
+    Where MLflow does not answer, the training continues, reports wait here, and after a pause they are tried again.
     """
 
     run: Run
     epochs: int
     step: int = 0
     epoch: int = 0
-    waiting: list[Any] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    waiting: list[Epoch | Panel] = field(default_factory=list)
+    divergence: str | None = None
+    printed: int = field(init=False)
+    pause: float = 0.0
+    next_attempt: float = 0.0
     bar: tqdm | None = None
 
-    def take(self, report: Steps | Epoch | Panel) -> None:
-        """Print a report now, and log it with those that still wait."""
-        if isinstance(report, Epoch) and report.row["epoch"] > self.epoch:
-            self._close()
-            print(f"train: {format_epoch(report.row, self.epochs)}", flush=True)
-        elif isinstance(report, Steps):
-            self._advance(report)
-        self.waiting.append(report)
-        self.flush()
+    def __post_init__(self) -> None:
+        self.printed = self.epoch
 
-    def flush(self, patient: bool = True) -> None:
-        """Log what waits; `patient` leaves it waiting where MLflow fails, and says so."""
+    def take(self, report: Report) -> None:
+        """Print a report and log it, with those that wait, unless MLflow failed a short time ago."""
+        if isinstance(report, Steps):
+            self._show_progress(report)
+            known = self.step + len(self.losses)
+            self.losses += report.losses[max(0, known + 1 - report.first) :]
+        elif isinstance(report, Divergence):
+            self.divergence = report.message
+        else:
+            if isinstance(report, Epoch):
+                self._print(report)
+            self.waiting.append(report)
+        if time.monotonic() >= self.next_attempt:
+            self._try_flush()
+
+    def flush(self) -> None:
+        """Log all that waits. Raises what MLflow raises."""
+        while part := self.losses[:MOST_METRICS]:
+            self.run.log_curves({STEP_LOSS: part}, start=self.step + 1)
+            self.step += len(part)
+            del self.losses[: len(part)]
+        while self.waiting:
+            self._log(self.waiting[0])
+            self.waiting.pop(0)
+
+    def _try_flush(self) -> None:
         try:
-            while self.waiting:
-                self._log(self.waiting[0])
-                self.waiting.pop(0)
+            self.flush()
         except Exception as error:
-            if not patient:
-                raise
-            print(f"train: MLflow does not take reports ({error}); training goes on, they wait", file=sys.stderr)
+            if not self.pause:
+                print(f"train: MLflow does not answer ({error}); training continues, reports wait", file=sys.stderr)
+            self.pause = min(2 * self.pause or FIRST_PAUSE, LONGEST_PAUSE)
+            self.next_attempt = time.monotonic() + self.pause
+        else:
+            if self.pause:
+                print("train: MLflow answers again, all reports are logged", file=sys.stderr)
+            self.pause = 0.0
 
-    def _log(self, report: Steps | Epoch | Panel) -> None:
+    def _log(self, report: Epoch | Panel) -> None:
         if isinstance(report, Panel):
             self.run.log_image(report.picture, f"val/panel/{report.group}", report.epoch)
-        elif isinstance(report, Steps):
-            fresh = {step: loss for step, loss in report.losses.items() if step > self.step}
-            self.run.log_curves({STEP_LOSS: fresh.values()}, start=self.step + 1)
-            self.step += len(fresh)
-        elif report.row["epoch"] > self.epoch:
-            row = dict(report.row)
-            epoch = int(row.pop("epoch"))
-            self.run.log_metrics({metric_name(key): value for key, value in row.items()}, epoch)
+        elif (epoch := int(report.row["epoch"])) > self.epoch:
+            values = {metric_name(column): value for column, value in report.row.items() if column != "epoch"}
+            self.run.log_metrics(values, epoch)
             self.epoch = epoch
 
-    def _advance(self, report: Steps) -> None:
-        if not sys.stderr.isatty() or report.done == report.all:
+    def _print(self, report: Epoch) -> None:
+        if report.row["epoch"] <= self.printed:
             return
-        if self.bar is None:
-            label = f"epoch {report.epoch}/{self.epochs}"
-            self.bar = tqdm(total=report.all, desc=label, unit="step", leave=False)
-        self.bar.update(report.done - self.bar.n)
-
-    def _close(self) -> None:
+        self.printed = int(report.row["epoch"])
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+        print(f"train: {format_epoch(report.row, self.epochs)}", flush=True)
+
+    def _show_progress(self, report: Steps) -> None:
+        if not sys.stderr.isatty() or report.done == report.total:
+            return
+        if self.bar is None:
+            label = f"epoch {report.epoch}/{self.epochs}"
+            self.bar = tqdm(total=report.total, desc=label, unit="batch", leave=False)
+        self.bar.update(report.done - self.bar.n)
 
 
 @contextmanager
 def receive_reports(recorder: Recorder) -> Iterator[Queue]:
-    """A queue for the workers' reports; a thread hands them to the recorder until the block ends."""
+    """A queue for the workers' reports. A thread gives them to the recorder until the block ends."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-    thread = threading.Thread(target=_follow, args=(queue, recorder), daemon=True)
+    thread = threading.Thread(target=_forward_reports, args=(queue, recorder), daemon=True)
     thread.start()
     try:
         yield queue
@@ -93,6 +121,6 @@ def receive_reports(recorder: Recorder) -> Iterator[Queue]:
         queue.shutdown()
 
 
-def _follow(queue: Queue, recorder: Recorder) -> None:
+def _forward_reports(queue: Queue, recorder: Recorder) -> None:
     while (report := queue.get()) is not None:
         recorder.take(report)

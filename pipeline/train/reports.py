@@ -1,25 +1,26 @@
-"""Reports that workers send to the driver while a training runs."""
+"""Reports that workers send to the driver, and how it prints them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # a worker has no use for MLflow, which takes seconds to import
-    pass
-
 STEP_LOSS, EPOCH_LOSS = "train/step_loss", "train/loss"
-"""Metrics of every step and of every epoch, by their numbers."""
+"""MLflow metrics of every step and of every epoch."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Mean losses of steps since the last report, by their number since the training began; `done` of `all`."""
+    """Mean losses of steps `first`, `first` + 1 ... since the training began (from 1).
 
-    losses: dict[int, float]
+    `done` of `total` batches of `epoch` are finished.
+    """
+
+    first: int
+    losses: Sequence[float]
     epoch: int = 0
     done: int = 0
-    all: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,31 @@ class Panel:
     picture: np.ndarray
 
 
-def metric_name(key: str) -> str:
-    """A column of history.csv as a metric: `val_max_f` is `val/max_f`, `images_per_s` is `train/images_per_s`."""
-    section, _, rest = key.partition("_")
-    return f"{section}/{rest}" if section in ("train", "val") else f"train/{key}"
+@dataclass(frozen=True)
+class Divergence:
+    """The loss is not finite: the training has ended; `message` gives the epoch and what to change."""
+
+    message: str
+
+
+Report = Steps | Epoch | Panel | Divergence
+
+
+def metric_name(column: str) -> str:
+    """The MLflow metric of a column of history.csv: `val_max_f` is `val/max_f`, `lr` is `train/lr`."""
+    section, _, rest = column.partition("_")
+    return f"{section}/{rest}" if section in ("train", "val") else f"train/{column}"
 
 
 def format_epoch(row: dict[str, float], epochs: int) -> str:
-    """An epoch for a person."""
+    """An epoch as one line: scores, speed and the time that is left."""
     left = (epochs - row["epoch"]) * row["seconds"]
     text = f"epoch {int(row['epoch'])}/{epochs}  {format_scores(row)}  {row['images_per_s']:.1f} images/s"
     return text + (f"  {format_duration(left)} to go" if left else "")
 
 
 def format_scores(row: dict[str, float]) -> str:
-    """Losses and validation scores of an epoch for a person."""
+    """Losses and validation scores of an epoch."""
     text = f"loss {row['train_loss']:.4f}"
     if "val_loss" not in row:
         return text

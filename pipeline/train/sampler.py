@@ -1,6 +1,7 @@
-"""The order of an epoch's batches, and which rank computes which.
+"""The order of an epoch's batches, and which rank computes which of them.
 
-The order depends on the seed and the epoch alone, never on the machines.
+The order depends only on the seed and the epoch, not on the machines. `torch.utils.data` samplers are not used: its
+`DistributedSampler` repeats or drops rows to make ranks equal and cannot start at a batch of an epoch.
 """
 
 import math
@@ -11,46 +12,56 @@ import numpy as np
 
 from pipeline.train.split import Groups
 
+PlannedBatch = tuple[int, ...]
+"""Rows of a batch."""
+
 
 @dataclass(frozen=True)
 class BatchSlot:
-    """A batch's place in a step: its rows, its weight in the step's loss, and its number in the epoch's plan."""
+    """A batch of a step on one rank: its rows, its weight in the step's loss, and its number in the epoch's plan."""
 
-    rows: tuple[int, ...]
+    rows: PlannedBatch
     weight: float
     number: int
 
 
-def plan_epoch(groups: Groups, size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
-    """An epoch's batches of about `size` images: every group shuffled and cut, all batches shuffled.
+def plan_epoch(groups: Groups, size: int, seed: int, epoch: int) -> list[PlannedBatch]:
+    """The batches of an epoch, of about `size` images: every group shuffled and divided, then all batches shuffled.
 
     A last batch of one image joins the batch before it; a group of one image has no batch (batch norm needs two).
     """
     draw = np.random.default_rng([seed, epoch])
-    cut: list[tuple[int, ...]] = []
+    batches: list[PlannedBatch] = []
     for group in sorted(groups):
         rows = draw.permutation(np.asarray(groups[group])).tolist()
-        if len(rows) == 1:
-            continue
-        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-        if len(pieces[-1]) == 1:
-            pieces[-2:] = [pieces[-2] + pieces[-1]]
-        cut += map(tuple, pieces)
-    return [cut[place] for place in draw.permutation(len(cut))]
+        if len(rows) > 1:
+            batches += _divide(rows, size)
+    return [batches[number] for number in draw.permutation(len(batches))]
 
 
-def assign_to_rank(batches: Sequence[tuple[int, ...]], ranks: int, rank: int, rounds: int = 1) -> list[list[BatchSlot]]:
-    """One rank's seats in every step of a plan: a step takes `ranks` x `rounds` batches, dealt round by round.
+def _divide(rows: list[int], size: int) -> list[PlannedBatch]:
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if len(parts[-1]) == 1:
+        parts[-2:] = [parts[-2] + parts[-1]]
+    return [tuple(part) for part in parts]
 
-    Weights make the ranks' average the mean over the step's batches. Where the last step has fewer batches than
-    seats, an empty seat repeats its last batch with weight zero: nothing is lost, nothing counts twice.
+
+def assign_to_rank(
+    batches: Sequence[PlannedBatch], ranks: int, rank: int, accumulated: int = 1, position: int = 0
+) -> list[list[BatchSlot]]:
+    """One rank's slots in every step that is left after `position` batches of a plan.
+
+    A step takes `ranks` x `accumulated` batches, one to each rank in turn. Weights make the average over the ranks the
+    mean over the step's batches. Where the last step has fewer batches than slots, an empty slot repeats the last batch
+    with weight zero: every batch counts once.
     """
     steps = []
-    for start in range(0, len(batches), ranks * rounds):
-        there = min(ranks * rounds, len(batches) - start)
-        seats = []
-        for number in range(start + rank, start + math.ceil(there / ranks) * ranks, ranks):
-            last = start + there - 1
-            seats.append(BatchSlot(batches[min(number, last)], ranks / there if number <= last else 0.0, number))
-        steps.append(seats)
+    for start in range(position, len(batches), ranks * accumulated):
+        count = min(ranks * accumulated, len(batches) - start)
+        last = start + count - 1
+        slots = []
+        for number in range(start + rank, start + math.ceil(count / ranks) * ranks, ranks):
+            weight = ranks / count if number <= last else 0.0
+            slots.append(BatchSlot(batches[min(number, last)], weight, number))
+        steps.append(slots)
     return steps

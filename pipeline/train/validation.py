@@ -1,4 +1,4 @@
-"""Validation of a model that trains: whole groups, the field's scores over all ranks, and a panel for each group."""
+"""Validation during training: whole groups, scores over all ranks, and a picture of each group."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,7 +20,7 @@ from pipeline.train.dataset import BatchLoader
 from pipeline.train.split import Groups
 
 MAX_IMAGES = 64
-"""Images of a group that are predicted in one pass; larger groups take two."""
+"""Images of a group that are predicted in one pass; larger groups take two passes."""
 CPU_BATCH, GPU_BATCH = 4, 32
 """Images that go through the network at once."""
 PANEL_IMAGES = 5
@@ -33,64 +33,76 @@ class Validation:
 
     def __init__(self, groups: Groups, loader: BatchLoader, ranks: int, rank: int, threads: int) -> None:
         names = sorted(groups)
-        self.all, self.own = len(names), {name: groups[name] for name in names[rank::ranks]}
+        self.groups = {name: groups[name] for name in names[rank::ranks]}
         self.loader, self.threads = loader, threads
 
-    def scores(self, training: Training) -> dict[str, float]:
-        """`loss` and METRICS over all ranks' images: every rank calls this, and every rank gets the same answer."""
-        device, total = training.device, _Sums()
-        for batch in self._batches():
-            maps = predict_group(training, batch).maps.float().cpu()
-            total.add(maps, batch.masks)
-        return total.means(device)
+    def score(self, training: Training) -> dict[str, float]:
+        """`loss` (of all four maps, as in training) and the scores of `pipeline.metrics` over all ranks' images.
 
-    def panels(self, training: Training) -> Iterable[tuple[str, np.ndarray]]:
-        """(group, panel) of this rank's groups: the same images of a group each time."""
-        for (group, rows), batch in zip(self.own.items(), self._batches(), strict=True):
+        Every rank calls this and gets the same numbers: those of rank 0's weights, which are the ones to be saved.
+        """
+        training.share_best_model()
+        sums = _Sums()
+        for batch in self._load_groups():
+            found = predict_group(training, batch)
+            sums.add(found.maps.float().cpu(), select_map(training, found.maps).float().cpu(), batch.masks)
+        return sums.means(training.device)
+
+    def draw_panels(self, training: Training) -> Iterable[tuple[str, np.ndarray]]:
+        """(group, picture) of this rank's groups, with the same images of a group every time."""
+        for (group, rows), batch in zip(self.groups.items(), self._load_groups(), strict=True):
             shown = np.linspace(0, len(rows) - 1, min(PANEL_IMAGES, len(rows))).round().astype(int).tolist()
             table = self.loader.samples.take([rows[place] for place in shown])
-            yield group, draw_panel(table, predict_group(training, batch), shown)
+            found = predict_group(training, batch)
+            yield group, draw_panel(table, found, select_map(training, found.maps), shown)
 
-    def _batches(self) -> Iterable[Batch]:
-        return prefetch(self.loader, self.own.values(), self.threads)
+    def _load_groups(self) -> Iterable[Batch]:
+        return prefetch(self.loader.load_plain, self.groups.values(), self.threads)
 
 
 @torch.no_grad()
 def predict_group(training: Training, batch: Batch) -> Prediction:
-    """The co-saliency maps of a whole group, whatever its size, by the weights that are to be kept."""
+    """All four maps of a whole group of any size, by the weights to keep."""
     model: ICNet = training.best_model
     predictor = Predictor(model.eval(), GPU_BATCH if training.device.type == "cuda" else CPU_BATCH)
     batch = batch.to(training.device)
     with training.autocast():
         if len(batch) <= MAX_IMAGES:
-            return predictor.predict(batch.images, batch.sisms)
+            return predictor.predict(batch.images, batch.sisms, every_map=True)
         pairs = list(zip(batch.images.split(MAX_IMAGES), batch.sisms.split(MAX_IMAGES), strict=True))
         cues = predictor.gather_cues(lambda: pairs)
-        return join_predictions([predictor.predict(*pair, cues) for pair in pairs])
+        return join_predictions([predictor.predict(*pair, cues, every_map=True) for pair in pairs])
 
 
-def draw_panel(table: pa.Table, found: Prediction, shown: Sequence[int]) -> np.ndarray:
-    """A row an image: the image, its SISM, the CSA map of stage 5, the prediction and the mask."""
+def select_map(training: Training, maps: Tensor) -> Tensor:
+    """The co-saliency map [n, 1, s, s] of all four maps [n, 4, s, s]: the finest or the mean, as `Config.output`."""
+    model: ICNet = training.best_model
+    return maps.mean(dim=1, keepdim=True) if model.config.output == "mean" else maps[:, -1:]
+
+
+def draw_panel(table: pa.Table, found: Prediction, maps: Tensor, shown: Sequence[int]) -> np.ndarray:
+    """A row per image: the image, its SISM, the CSA map of stage 5, the prediction and the mask."""
     rows = []
     for row, place in zip(table.to_pylist(), shown, strict=True):
         csa = found.csa.get(5)
         attention = None if csa is None else images.quantize(csa[place, 0].float())
-        prediction = images.quantize(found.maps[place, -1].float())
+        prediction = images.quantize(maps[place, 0].float())
         sism, mask = images.decode_gray(row["sism"]), images.decode_gray(row["mask"])
         rows.append([images.decode(row["image"]), sism, attention, prediction, mask])
     return pictures.draw_sheet(rows, COLUMNS, labels=[row["name"] for row in table.to_pylist()])
 
 
 class _Sums:
-    """Sums over images: their number, their loss, and what `pipeline.scores` says of them."""
+    """Sums over images: their number, their loss, and the scores of `pipeline.metrics`."""
 
     def __init__(self) -> None:
         self.sums = np.zeros(2 + len(score.NUMBERS) + len(score.CURVES) * score.THRESHOLDS)
 
-    def add(self, maps: Tensor, masks: Tensor) -> None:
-        for found, mask in zip(maps, masks, strict=True):
-            one = score.score_map(images.quantize(found[-1]), images.quantize(mask[0]))
-            loss = float(iou_loss(found[None, -1:], mask[None]))
+    def add(self, maps: Tensor, final: Tensor, masks: Tensor) -> None:
+        """Add images with maps [n, 4, s, s], final maps and masks [n, 1, s, s]."""
+        for every, found, mask in zip(maps, final, masks, strict=True):
+            one = score.score_map(images.quantize(found[0]), images.quantize(mask[0]))
+            loss = float(iou_loss(every[None], mask[None]))
             self.sums += np.concatenate([[1.0, loss], one.numbers, one.curves.ravel()])
 
     def means(self, device: torch.device) -> dict[str, float]:

@@ -6,24 +6,27 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import ray.train
 import torch
+import torch.distributed
 from ray.train import Checkpoint
 from ray.train.torch import get_device, prepare_model
 
 from icnet import checkpoint, training
 from icnet.inference import compile_parts
 from icnet.memory import keep_freed_blocks
-from icnet.training import Batch, Step, Training
+from icnet.model import ICNet
+from icnet.precision import resolve_precision
+from icnet.training import Batch, EpochLayout, Step, Training
 from pipeline.runtime import parallel
 from pipeline.train.augment import Augmentation
 from pipeline.train.dataset import BatchLoader, open_memory_map
 from pipeline.train.job import Job
+from pipeline.train.losses import LossFile
 from pipeline.train.meter import Meter
-from pipeline.train.reports import Epoch, Panel, Steps
-from pipeline.train.sampler import BatchSlot, assign_to_rank, plan_epoch
+from pipeline.train.reports import Divergence, Epoch, Panel, Report, Steps
+from pipeline.train.sampler import BatchSlot, PlannedBatch, assign_to_rank, plan_epoch
 from pipeline.train.validation import Validation
 
 UNSCORED = -1e9
@@ -37,8 +40,8 @@ class Worker:
     """One rank of a training."""
 
     def __init__(self, job: Job) -> None:
-        logging.getLogger().setLevel(logging.WARNING)  # Ray tells of every report at a level of its own
-        warnings.filterwarnings("ignore", "Grad strides do not match")  # of 1x1 convolutions, which have no order
+        logging.getLogger().setLevel(logging.WARNING)  # Ray logs every report at level INFO
+        warnings.filterwarnings("ignore", "Grad strides do not match")  # 1x1 convolutions have no memory order
         keep_freed_blocks()
         context = ray.train.get_context()
         self.job, self.config = job, job.config
@@ -46,9 +49,11 @@ class Worker:
         cores = max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size())
         torch.set_num_threads(cores)
         self.history: list[dict[str, float]] = []
-        self.losses: list[float] = []
         self.meter = Meter()
-        self.training = self._begin()
+        self.training = self._make_training()
+        count = self._restore()
+        self.losses = LossFile(Path(job.losses), count) if self.rank == 0 else None
+        self.num_losses = count
         gpu = self.training.device.type == "cuda"
         changes = Augmentation(job.config.flip, job.config.crop, job.config.color_jitter, job.config.sism_noise)
         self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, pin=gpu)
@@ -56,102 +61,159 @@ class Worker:
         held = job.split.validation
         self.validation = Validation(held, self.loader, self.ranks, self.rank, self.threads) if held else None
 
-    def _begin(self) -> Training:
-        """The training as it starts, or as its last checkpoint left it."""
-        config, model = self.config, checkpoint.load(self.job.initial)
-        if config.channels_last:
-            model.to(memory_format=torch.channels_last)
-        for part in config.freeze:
-            model.part(part).requires_grad_(False)
-        if config.batch_norm == "sync":
-            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        if config.compile:
-            compile_parts(model)
-        # Sums of three numbers depend on their order, and DDP orders anew once it knows all parameters are used.
-        exact = {"find_unused_parameters": self.ranks > 2 and not self.job.gpus}
-        device = get_device() if self.job.gpus else torch.device("cpu")
-        parallel = prepare_model(model, move_to_device=device, parallel_strategy_kwargs=exact)
-        optimizer = training.make_optimizer(model, config.optimizer, config.lr, config.backbone_lr, config.weight_decay)
-        steps = config.epochs * len(self.steps(0))
-        rates = training.make_schedule(optimizer, config.schedule, steps, config.warmup)
-        begun = Training(model, optimizer, rates, parallel, config.precision, config.grad_clip_norm, config.ema_decay)
-        if (last := ray.train.get_checkpoint()) is not None:
-            with last.as_directory() as folder:
-                extra = begun.load(Path(folder))
-            self.history, self.losses, self.meter = extra["history"], extra["losses"], Meter(**extra["meter"])
-        return begun
+    def plan_steps(self, epoch: int, position: int) -> list[list[BatchSlot]]:
+        """This rank's slots in every step that is left of an epoch after `position` batches."""
+        return assign_to_rank(self._plan(epoch), self.ranks, self.rank, self.config.grad_accum_steps, position)
 
-    def steps(self, epoch: int) -> list[list[BatchSlot]]:
-        """This rank's seats in each step of an epoch."""
-        plan = plan_epoch(self.job.split.train, self.config.batch_size, self.config.seed, epoch)
-        return assign_to_rank(plan, self.ranks, self.rank, self.config.grad_accum_steps)
-
-    def load(self, epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
-        """The batches of each step, decoded ahead, on the training's device."""
-        seats = [seat for step in steps for seat in step]
-        loaded = parallel.prefetch(lambda seat: self.loader.seat(seat, epoch), seats, self.threads)
+    def load_steps(self, epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
+        """The batches of each step on the training's device; threads decode the next ones."""
+        slots = [slot for step in steps for slot in step]
+        loaded = parallel.prefetch(lambda slot: self.loader.load_slot(slot, epoch), slots, self.threads)
         for step in steps:
             yield [next(loaded).to(self.training.device) for _ in step]
 
     def run(self) -> None:
-        """Train to the end; report, validate and save as often as the params say.
+        """Train to the end, or until the loss is not finite; report, validate and save as the options say.
 
-        It begins with what the checkpoint holds, as a driver may have died before it logged that.
+        It starts with reports of what the checkpoint holds: a driver may have died before it logged them.
         """
-        self._tell(Steps(dict(enumerate(self.losses, 1))))
+        if self.losses is not None:
+            self._send(Steps(1, self.losses.read()))
         for row in self.history:
-            self._tell(Epoch(row))
-        every = self.config.checkpoint_steps
-        for step in training.run_steps(self.training, self.config.epochs, self.steps, self.load, self.config.seed):
+            self._send(Epoch(row))
+        try:
+            self._train()
+        except training.DivergedError as error:  # on all ranks at once; an exception would make Ray Train try again
+            self._send(Divergence(str(error)))
+
+    def _train(self) -> None:
+        steps = training.run_steps(
+            self.training, self.config.epochs, self.plan_steps, self.load_steps, self.config.seed
+        )
+        for number, step in enumerate(steps, start=1):
             self.meter.add(step)
-            due = not step.ends and every is not None and step.position % every == 0
-            if step.ends or due or step.position % REPORT_STEPS == 0:
+            due = not step.ends_epoch and self._is_checkpoint_due(step)
+            if step.ends_epoch or due or number % REPORT_STEPS == 0:
                 self._report(step)
-            if step.ends:
-                self._end(step)
+            if step.ends_epoch:
+                self._end_epoch(step)
             elif due:
-                self._save(step.epoch, UNSCORED)
+                self.save(step.epoch, UNSCORED)
+
+    def _is_checkpoint_due(self, step: Step) -> bool:
+        """Whether the step reached a multiple of `checkpoint_steps` steps of its epoch."""
+        if self.config.checkpoint_steps is None:
+            return False
+        every = self.config.checkpoint_steps * self.training.layout.step_batches
+        return step.position // every > (step.position - step.batches) // every
+
+    def _plan(self, epoch: int) -> list[PlannedBatch]:
+        """The batches of an epoch, over all ranks."""
+        return plan_epoch(self.job.split.train, self.config.batch_size, self.config.seed, epoch)
+
+    def _make_training(self) -> Training:
+        """The training at its start."""
+        config, model = self.config, self._load_model()
+        if config.compile:
+            compile_parts(model)
+        # A sum of three numbers depends on their order, and DDP changes the order once it knows the used parameters.
+        exact = self.ranks > 2 and not self.job.gpus
+        device = get_device() if self.job.gpus else torch.device("cpu")
+        parallel = prepare_model(
+            model,
+            move_to_device=device,
+            parallel_strategy_kwargs={"find_unused_parameters": exact, "broadcast_buffers": False},
+        )
+        optimizer = training.make_optimizer(
+            model, config.optimizer, config.lr, config.backbone_lr, config.weight_decay, config.decay_all
+        )
+        layout = EpochLayout(len(self._plan(0)), self.ranks * config.grad_accum_steps)
+        schedule = training.make_schedule(optimizer, config.schedule, config.epochs * layout.num_steps, config.warmup)
+        precision = self._choose_precision(device)
+        return Training(
+            model, optimizer, schedule, parallel, precision, config.grad_clip_norm, config.ema_decay, layout
+        )
+
+    def _load_model(self) -> ICNet:
+        """The model with its first weights and frozen parts."""
+        model = checkpoint.load(self.job.initial)
+        model.channels_last = self.config.channels_last
+        model.to(memory_format=torch.channels_last if model.channels_last else torch.contiguous_format)
+        for part in self.config.freeze:
+            model.part(part).requires_grad_(False)
+        if self.config.batch_norm == "sync":
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return model
+
+    def _choose_precision(self, device: torch.device) -> str:
+        """The precision of the options; `auto` is bf16 where every rank has it in hardware."""
+        precision = resolve_precision(self.config.precision, device)
+        if self.config.precision == "auto" and self.ranks > 1:
+            fast = torch.tensor(int(precision == "bf16"), device=device)
+            torch.distributed.all_reduce(fast, torch.distributed.ReduceOp.MIN)
+            precision = "bf16" if fast.item() else "float32"
+        return precision
+
+    def _restore(self) -> int:
+        """Load the last checkpoint, if there is one; returns its number of step losses."""
+        last = ray.train.get_checkpoint()
+        if last is None:
+            return 0
+        with last.as_directory() as folder:
+            extra = self.training.load(Path(folder))
+        self.history, self.meter = extra["history"], Meter(**extra["meter"])
+        return extra["num_losses"]
 
     def _report(self, step: Step) -> None:
-        fresh = self.meter.flush(self.training.device, self.ranks)
-        training.check_losses(fresh, step.epoch)
-        first = len(self.losses) + 1
-        self.losses += fresh
-        self._tell(Steps(dict(enumerate(fresh, first)), step.epoch, step.position, step.steps))
+        losses = self.meter.flush(self.training.device, self.ranks)
+        training.check_losses(losses, step.epoch)
+        if self.losses is not None:
+            self.losses.append(losses)
+        self._send(Steps(self.num_losses + 1, losses, step.epoch, step.position, step.total))
+        self.num_losses += len(losses)
 
-    def _end(self, step: Step) -> None:
+    def _end_epoch(self, step: Step) -> None:
         config, epoch, last = self.config, step.epoch, step.epoch == self.config.epochs
-        loss = sum(self.losses[-step.steps :]) / step.steps
-        row = {"epoch": epoch, "train_loss": loss, **self.meter.row(self.training, self.ranks)}
+        row = {"epoch": epoch, **self.meter.summarize(self.training, self.ranks)}
         if self.validation and (last or epoch % config.validate_every == 0):
-            row |= {f"val_{name}": value for name, value in self.validation.scores(self.training).items()}
+            row |= {f"val_{name}": value for name, value in self.validation.score(self.training).items()}
         if self.validation and (last or epoch % config.panels_every == 0):
-            for group, picture in self.validation.panels(self.training):
-                self.job.queue.put(Panel(group, epoch, picture))
+            for group, picture in self.validation.draw_panels(self.training):
+                self._queue(Panel(group, epoch, picture))
         row["seconds"] = self.meter.state()["seconds"]
         best = max((self._score(old) for old in self.history), default=UNSCORED)
         self.history.append(row)
         self.meter = Meter()
-        self._tell(Epoch(row))
+        self._send(Epoch(row))
         if last or epoch % config.checkpoint_every == 0 or self._score(row) > best:
-            self._save(epoch, self._score(row))
+            self.save(epoch, self._score(row))
 
     def _score(self, row: dict[str, float]) -> float:
-        """What the best checkpoint has most of; without validation that is epochs."""
+        """The number that the best checkpoint has most of; without validation that is the epoch."""
         if self.validation is None:
             return row["epoch"]
         value = row.get(f"val_{self.config.best_metric}")
-        return UNSCORED if value is None else -value if self.config.best_metric in ("mae", "loss") else value
+        if value is None:
+            return UNSCORED
+        return -value if self.config.best_metric in ("mae", "loss") else value
 
-    def _save(self, epoch: int, score: float) -> None:
+    def save(self, epoch: int, score: float) -> None:
+        """Report a checkpoint to Ray Train. Every rank calls this; rank 0 writes it."""
         metrics = {"epoch": epoch, "score": score}
-        if self.rank != 0:
+        if self.losses is None:
             ray.train.report(metrics)
             return
+        self.losses.sync()
         with tempfile.TemporaryDirectory() as folder:
-            self.training.save(Path(folder), history=self.history, losses=self.losses, meter=self.meter.state())
+            facts = {"history": self.history, "meter": self.meter.state(), "num_losses": self.losses.count}
+            self.training.save(Path(folder), metrics=metrics, **facts)
             ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
-    def _tell(self, report: Any) -> None:
+    def _send(self, report: Report) -> None:
+        """Send a report that is the same on all ranks once."""
         if self.rank == 0:
+            self._queue(report)
+
+    def _queue(self, report: Report) -> None:
+        if self.job.queue is not None:
             self.job.queue.put(report)

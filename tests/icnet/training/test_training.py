@@ -10,7 +10,7 @@ from torch import nn
 from icnet import loss, training
 from icnet.config import Config
 from icnet.model import ICNet
-from icnet.training import Batch, Training
+from icnet.training import Batch, EpochLayout, Training
 
 STEPS = 4
 
@@ -42,9 +42,9 @@ def batch(seed, n=3, weight=1.0):
     return Batch(images, sisms, masks.round(), weight)
 
 
-def make(model, **config):
+def make(model, **options):
     optimizer = training.make_optimizer(model, lr=1e-2)
-    return Training(model, optimizer, training.make_schedule(optimizer), **config)
+    return Training(model, optimizer, training.make_schedule(optimizer), layout=EpochLayout(STEPS), **options)
 
 
 def follow(trained, epochs=2):
@@ -52,7 +52,7 @@ def follow(trained, epochs=2):
     steps = training.run_steps(
         trained,
         epochs,
-        plan=lambda epoch: [STEPS * epoch + number for number in range(STEPS)],
+        plan=lambda epoch, position: [STEPS * epoch + number for number in range(position, STEPS)],
         load=lambda _, seeds: ([batch(seed)] for seed in seeds),
     )
     return [float(step.loss) for step in steps]
@@ -93,11 +93,15 @@ def test_a_training_loaded_in_the_middle_goes_on_as_if_it_had_never_stopped(net,
             training.make_schedule(optimizer, kind, 3 * STEPS, 0.25),
             grad_clip_norm=1.0,
             ema_decay=0.9,
+            layout=EpochLayout(STEPS),
         )
 
     def losses(trained):
         steps = training.run_steps(
-            trained, 3, lambda epoch: [7 * epoch + n for n in range(STEPS)], lambda _, s: ([batch(i)] for i in s)
+            trained,
+            3,
+            lambda epoch, position: [7 * epoch + n for n in range(position, STEPS)],
+            lambda _, s: ([batch(i)] for i in s),
         )
         return (float(step.loss) for step in steps)
 
@@ -123,7 +127,7 @@ def test_the_same_random_numbers_come_back_after_a_resume(net, tmp_path):
     follow(make(Noisy()))
     whole, first = list(drawn), make(Noisy())
     drawn.clear()
-    steps = training.run_steps(first, 2, lambda _: list(range(STEPS)), lambda _, s: ([batch(i)] for i in s))
+    steps = training.run_steps(first, 2, lambda _, done: list(range(done, STEPS)), lambda _, s: ([batch(i)] for i in s))
     next(steps), next(steps)
     first.save(tmp_path)
     second = make(Noisy())
@@ -191,3 +195,100 @@ def test_averaged_weights_follow_the_trained_ones_slowly(net):
 def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_try():
     with pytest.raises(training.DivergedError, match=r"epoch 3.*lower `lr`"):
         training.check_losses([0.5, float("nan")], 3)
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine", "one_cycle"])
+def test_another_number_of_ranks_repeats_and_skips_no_batch_and_keeps_the_schedule_in_its_length(net, tmp_path, kind):
+    """1, then 2, then 1 rank; here one process accumulates the batches of both."""
+    epochs, batches = 2, 7
+    used, rates = [], []
+
+    def continue_with(ranks, steps):
+        layout = EpochLayout(batches, ranks)
+        optimizer = training.make_optimizer(model := Net(), lr=1e-2)
+        schedule = training.make_schedule(optimizer, kind, epochs * layout.num_steps, 0.25)
+        trained = Training(model, optimizer, schedule, layout=layout)
+        if (tmp_path / training.STATE_FILE).is_file():
+            trained.load(tmp_path)
+
+        def plan(epoch, position):
+            every = [(epoch, number) for number in range(position, batches)]
+            return [every[start : start + ranks] for start in range(0, len(every), ranks)]
+
+        def load(_, planned):
+            for step in planned:
+                used.extend(step)
+                rates.append(optimizer.param_groups[0]["lr"])
+                yield [batch(7 * epoch + number, weight=1 / len(step)) for epoch, number in step]
+
+        done = list(itertools.islice(training.run_steps(trained, epochs, plan, load), steps))
+        trained.save(tmp_path)
+        return done
+
+    continue_with(1, 3)
+    continue_with(2, 3)  # an odd batch ends the first epoch
+    last = continue_with(1, None)[-1]
+    assert used == [(epoch, number) for epoch in range(epochs) for number in range(batches)]
+    assert (last.epoch, last.ends_epoch) == (epochs, True)
+    if kind == "one_cycle":
+        assert rates[-1] < 0.1 * max(rates)
+
+
+def test_one_cycle_with_a_rise_of_exactly_one_step_has_a_rate(net):
+    optimizer = training.make_optimizer(net, lr=1.0)
+    schedule = training.make_schedule(optimizer, "one_cycle", 20, 0.05)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) > 0.9
+    assert rates[-1] < 0.01
+
+
+def test_batch_norms_of_frozen_parts_do_not_change(net):
+    net.norm.requires_grad_(False)
+    before = copy.deepcopy(net.norm.state_dict())
+    follow(make(net), epochs=1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.norm.state_dict().items())
+    assert not net.norm.training
+    assert net.head.training
+
+
+def test_weight_decay_acts_on_everything_unless_biases_and_norms_are_left_out(net):
+    everything = training.make_optimizer(net, weight_decay=0.1)
+    assert {group["weight_decay"] for group in everything.param_groups} == {0.1}
+    some = training.make_optimizer(net, weight_decay=0.1, decay_all=False)
+    decay = {id(p): group["weight_decay"] for group in some.param_groups for p in group["params"]}
+    assert all(decay[id(p)] == (0.1 if p.ndim > 1 else 0.0) for p in net.parameters())
+    assert len(decay) == len(list(net.parameters()))
+    assert training.read_rates(some) == {"new": 1e-5, "backbone": 1e-5}
+
+
+def test_a_step_with_overflowing_gradients_leaves_weights_schedule_and_average(net):
+    trained = make(net, precision="fp16", ema_decay=0.5)
+    trained.schedule = training.make_schedule(trained.optimizer, "cosine", 100)
+    trained.step([batch(1)])
+    before, steps = copy.deepcopy(net.state_dict()), trained.schedule.last_epoch
+    trained.scaler.update(2.0**120)
+    trained.step([batch(2)])
+    assert all(torch.equal(before[name], parameter) for name, parameter in net.named_parameters())
+    assert trained.schedule.last_epoch == steps
+    assert int(trained.averaged.n_averaged) == 1
+    trained.scaler.update(1.0)
+    trained.step([batch(2)])
+    assert trained.schedule.last_epoch == steps + 1
+
+
+@pytest.mark.parametrize("name", [training.STATE_FILE, training.MODEL_FILE, training.EMA_FILE])
+def test_an_incomplete_checkpoint_is_recognized(net, tmp_path, name):
+    make(net, ema_decay=0.5).save(tmp_path, metrics={"score": 1.0})
+    assert training.read_extra(tmp_path) == {"metrics": {"score": 1.0}}
+    content = (tmp_path / name).read_bytes()
+    for kept in (0, 7, len(content) // 2, len(content) - 1):
+        (tmp_path / name).write_bytes(content[:kept])
+        with pytest.raises(training.DamagedCheckpointError):
+            training.read_extra(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(training.DamagedCheckpointError):
+        training.read_extra(tmp_path)

@@ -1,4 +1,4 @@
-"""The split, the plan of group batches, its dealing to ranks, and the batches themselves."""
+"""The split, the plan of group batches, its division among ranks, and the batches themselves."""
 
 import threading
 
@@ -62,26 +62,26 @@ def test_a_plan_depends_on_the_seed_and_the_epoch_alone():
     assert plan_epoch(GROUPS, 10, 4, 5) != first
 
 
-@given(counts=sizes, ranks=st.integers(1, 5), rounds=st.integers(1, 3))
-def test_ranks_take_equal_numbers_of_steps_and_all_batches_between_them(counts, ranks, rounds):
+@given(counts=sizes, ranks=st.integers(1, 5), accumulated=st.integers(1, 3))
+def test_ranks_take_equal_numbers_of_steps_and_all_batches_between_them(counts, ranks, accumulated):
     planned = plan_epoch(rows(counts), 4, 0, 0)
-    dealt = [assign_to_rank(planned, ranks, rank, rounds) for rank in range(ranks)]
-    assert len({len(steps) for steps in dealt}) == 1
-    for together in zip(*dealt, strict=True):
-        assert len({len(seats) for seats in together}) == 1
-        weights = [seat.weight for seats in together for seat in seats]
+    assigned = [assign_to_rank(planned, ranks, rank, accumulated) for rank in range(ranks)]
+    assert len({len(steps) for steps in assigned}) == 1
+    for together in zip(*assigned, strict=True):
+        assert len({len(slots) for slots in together}) == 1
+        weights = [slot.weight for slots in together for slot in slots]
         assert sum(weights) / ranks == pytest.approx(1)
-    seats = [seat for steps in dealt for step in steps for seat in step if seat.weight]
-    assert [seat.rows for seat in sorted(seats, key=lambda seat: seat.number)] == planned
+    slots = [slot for steps in assigned for step in steps for slot in step if slot.weight]
+    assert [slot.rows for slot in sorted(slots, key=lambda slot: slot.number)] == planned
 
 
-def test_the_seats_of_one_step_weigh_the_same_for_any_number_of_ranks():
+def test_the_slots_of_one_step_weigh_the_same_for_any_number_of_ranks():
     planned = plan_epoch(GROUPS, 5, 0, 0)
-    alone = assign_to_rank(planned, 1, 0, rounds=4)
-    shared = [assign_to_rank(planned, 2, rank, rounds=2) for rank in range(2)]
-    for seats, *others in zip(alone, *shared, strict=True):
-        used = {seat.rows: seat.weight for seat in seats}
-        assert used == {seat.rows: seat.weight / 2 for part in others for seat in part if seat.weight}
+    alone = assign_to_rank(planned, 1, 0, accumulated=4)
+    shared = [assign_to_rank(planned, 2, rank, accumulated=2) for rank in range(2)]
+    for slots, *others in zip(alone, *shared, strict=True):
+        used = {slot.rows: slot.weight for slot in slots}
+        assert used == {slot.rows: slot.weight / 2 for part in others for slot in part if slot.weight}
 
 
 def test_validation_groups_are_drawn_by_the_seed_and_stay_away_from_training():
@@ -156,10 +156,10 @@ def test_a_memory_map_holds_the_rows_of_the_table(samples, tmp_path):
 def test_a_flip_turns_image_map_and_mask_together_by_a_coin_of_its_own(samples):
     plain, flipping = BatchLoader(samples, 0), BatchLoader(samples, 0, Augmentation(flip=0.5))
     rows, seen = (0, 1, 2), set()
-    whole = plain(rows)
+    whole = plain.load_plain(rows)
     for epoch in range(20):
-        batch = flipping.seat(BatchSlot(rows, 1.0, 0), epoch)
-        again = flipping.seat(BatchSlot(rows, 1.0, 0), epoch)
+        batch = flipping.load_slot(BatchSlot(rows, 1.0, 0), epoch)
+        again = flipping.load_slot(BatchSlot(rows, 1.0, 0), epoch)
         assert torch.equal(batch.images, again.images)
         for place in rows:
             flipped = not torch.equal(batch.images[place], whole.images[place])
@@ -193,8 +193,8 @@ def test_colors_change_the_image_alone_and_by_no_more_than_they_may():
 
 def test_no_augmentation_changes_nothing(samples):
     rows = (0, 1, 2)
-    batch = BatchLoader(samples, 0).seat(BatchSlot(rows, 1.0, 0), 3)
-    assert torch.equal(batch.images, BatchLoader(samples, 0)(rows).images)
+    batch = BatchLoader(samples, 0).load_slot(BatchSlot(rows, 1.0, 0), 3)
+    assert torch.equal(batch.images, BatchLoader(samples, 0).load_plain(rows).images)
 
 
 def test_items_come_in_order_and_no_further_ahead_than_the_threads_allow():
@@ -220,10 +220,10 @@ def test_an_item_that_cannot_be_loaded_is_an_error_where_it_is_used():
 
 def test_disturbed_sisms_leave_images_and_masks_alone_and_come_again_with_their_seed(samples):
     rows, plain = (0, 1, 2), BatchLoader(samples, 0)
-    disturbing, whole, changed = BatchLoader(samples, 0, Augmentation(sism_noise=0.5)), plain(rows), 0
+    disturbing, whole, changed = BatchLoader(samples, 0, Augmentation(sism_noise=0.5)), plain.load_plain(rows), 0
     for epoch in range(20):
-        batch = disturbing.seat(BatchSlot(rows, 1.0, 0), epoch)
-        assert torch.equal(batch.sisms, disturbing.seat(BatchSlot(rows, 1.0, 0), epoch).sisms)
+        batch = disturbing.load_slot(BatchSlot(rows, 1.0, 0), epoch)
+        assert torch.equal(batch.sisms, disturbing.load_slot(BatchSlot(rows, 1.0, 0), epoch).sisms)
         assert torch.equal(batch.images, whole.images) and torch.equal(batch.masks, whole.masks)
         changed += sum(not torch.equal(one, other) for one, other in zip(batch.sisms, whole.sisms, strict=True))
     assert 15 < changed < 45

@@ -1,10 +1,17 @@
 """What a training reports while it runs."""
 
+import time
+
 import pytest
 
 from pipeline import tracking
+from pipeline.train import mlflow_run, recorder
+from pipeline.train.config import ModelConfig, TrainConfig
+from pipeline.train.identity import Identity
+from pipeline.train.job import TrainError
 from pipeline.train.recorder import Recorder
-from pipeline.train.reports import Epoch, Steps, format_epoch
+from pipeline.train.reports import Divergence, Epoch, Steps, format_epoch
+from pipeline.train.split import Split
 from tests.helpers.logged import curve
 
 
@@ -14,12 +21,12 @@ def row(epoch):
 
 def test_reports_that_a_resumed_training_repeats_are_logged_once(mlflow_here, capsys):
     with tracking.start_run("toys") as run:
-        recorder = Recorder(run, epochs=3)
-        recorder.take(Steps({1: 0.9, 2: 0.8}, 1, 2, 2))
-        recorder.take(Epoch(row(1)))
+        first = Recorder(run, epochs=3)
+        first.take(Steps(1, [0.9, 0.8], 1, 2, 2))
+        first.take(Epoch(row(1)))
         assert (run.find_last_step("train/step_loss"), run.find_last_step("train/loss")) == (2, 1)
         again = Recorder(run, 3, run.find_last_step("train/step_loss"), run.find_last_step("train/loss"))
-        again.take(Steps({1: 0.9, 2: 0.8, 3: 0.7}))
+        again.take(Steps(1, [0.9, 0.8, 0.7]))
         again.take(Epoch(row(1)))
         again.take(Epoch(row(2)))
     assert curve(mlflow_here, run.id, "train/step_loss") == {1: 0.9, 2: 0.8, 3: 0.7}
@@ -27,23 +34,73 @@ def test_reports_that_a_resumed_training_repeats_are_logged_once(mlflow_here, ca
     assert capsys.readouterr().out.count("epoch 1/3") == 1
 
 
-class Deaf:
-    """A run whose server does not answer."""
+class Unreachable:
+    """A run whose server does not answer; `attempts` counts requests."""
 
-    def log_metrics(self, values, step):
+    server = "http://nowhere"
+
+    def __init__(self):
+        self.attempts = 0
+
+    def fail(self, *_, **__):
+        self.attempts += 1
         raise ConnectionError("no answer")
 
+    log_metrics = log_curves = log_image = set_tags = log_file = fail
 
-def test_reports_wait_while_the_tracking_server_is_away(mlflow_here, capsys):
+
+def test_while_mlflow_is_away_reports_wait_and_there_are_few_attempts(mlflow_here, capsys):
     with tracking.start_run("toys") as run:
-        recorder = Recorder(Deaf(), epochs=3)
-        recorder.take(Epoch(row(1)))
-        assert "training goes on" in capsys.readouterr().err
-        with pytest.raises(ConnectionError):
-            recorder.flush(patient=False)
-        recorder.run = run
-        recorder.take(Epoch(row(2)))
+        reports = Recorder(absent := Unreachable(), epochs=3)
+        for step in range(1, 41):
+            reports.take(Steps(step, [step / 100], 1, step, 40))
+        reports.take(Epoch(row(1)))
+        reports.take(Steps(1, [0.01, 0.02]))  # a worker that starts again repeats what was reported
+        said = capsys.readouterr()
+        assert absent.attempts == 1
+        assert said.err.count("training continues") == 1
+        assert "epoch 1/3" in said.out
+        reports.next_attempt = 0.0
+        reports.take(Steps(41, [0.41]))
+        assert absent.attempts == 2
+        assert reports.pause == 2 * recorder.FIRST_PAUSE
+        reports.run, reports.next_attempt = run, 0.0
+        reports.take(Epoch(row(2)))
+        assert "answers again" in capsys.readouterr().err
     assert list(curve(mlflow_here, run.id, "train/loss")) == [1, 2]
+    steps = curve(mlflow_here, run.id, "train/step_loss")
+    assert steps == {step: step / 100 for step in range(1, 42)}
+
+
+def test_the_end_waits_for_mlflow_for_a_limited_time_and_says_what_is_left(monkeypatch, tmp_path):
+    monkeypatch.setattr(mlflow_run, "MAX_WAIT", 0.5)
+    monkeypatch.setattr(mlflow_run, "RETRY_PAUSE", 0.1)
+    reports = Recorder(absent := Unreachable(), epochs=1)
+    reports.take(Epoch(row(1)))
+    with pytest.raises(TrainError, match=r"all epochs are trained and saved.*only that is left to do"):
+        mlflow_run.finish_run(reports, row(1), tmp_path)
+    assert absent.attempts > 2
+    reports.take(Epoch(row(1)))
+
+
+def test_a_training_without_its_mlflow_server_does_not_begin(monkeypatch, tmp_path):
+    monkeypatch.setattr(mlflow_run, "MAX_WAIT", 0.5)
+    monkeypatch.setattr(mlflow_run, "RETRY_PAUSE", 0.1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    split, known = Split({}, {}, [], []), Identity(1, "o", None, "s", "c")
+    began = time.monotonic()
+    with (
+        pytest.raises(TrainError, match=r"127\.0\.0\.1:9 does not answer .*training has not begun"),
+        mlflow_run.open_recorder(TrainConfig(), ModelConfig(), split, tmp_path, known, tmp_path),
+    ):
+        raise AssertionError("there is no server")
+    assert time.monotonic() - began < 120  # MLflow's own limit is minutes for each request
+
+
+def test_a_divergence_is_kept_for_the_stage():
+    reports = Recorder(Unreachable(), epochs=1)
+    reports.take(Divergence("the loss is not finite"))
+    assert reports.divergence == "the loss is not finite"
 
 
 def test_an_epoch_reads_as_one_line():
