@@ -72,7 +72,7 @@ class Predictor:
                 again = self.map_batches(lambda part: self.model.pool_again(*part), parts)
                 cues = Cues.merge(list(again)).split(sizes)
         parts = zip(batches, masks, _assign(masks, sizes, cues), strict=True)
-        decoded = self.map_batches(lambda part: self.model.decode(*part, every_map), parts)
+        decoded = self.map_batches(lambda part: self.model.decode(part[0], part[1], part[2], every_map), parts)
         return _join_by_group([one for predictions in decoded for one in predictions], sizes)
 
     def intra_cues(

@@ -71,7 +71,8 @@ class Block(nn.Module):
         """Tokens of the same shape."""
         tokens = tokens + self.ls1(self.attn(self.norm1(tokens)))
         hidden = functional.gelu(self.mlp["fc1"](self.norm2(tokens)))
-        return tokens + self.ls2(self.mlp["fc2"](hidden))
+        found: Tensor = tokens + self.ls2(self.mlp["fc2"](hidden))
+        return found
 
 
 class Attention(nn.Module):

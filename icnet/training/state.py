@@ -59,7 +59,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
         self.averaged: AveragedModel | None = None
         if ema_decay is not None:
-            average = get_ema_multi_avg_fn(ema_decay)  # type: ignore[no-untyped-call]
+            average = get_ema_multi_avg_fn(ema_decay)
             self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.layout = layout
         self.epoch = self.position = 0
@@ -142,7 +142,7 @@ class Training:
         with self.autocast():
             maps = self.parallel(batch.images, batch.sisms)
         loss = batch.weight * iou_loss(maps.float(), batch.masks)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         return loss.detach()
 
     def _update_weights(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
 
 Task = dict[str, Any]
@@ -35,10 +36,10 @@ class ActorPool:
     memory: int = 0
 
 
-class SharedValue(Protocol[T]):
+class SharedValue(Protocol[T_co]):
     """A value that workers share."""
 
-    def get(self) -> T: ...
+    def get(self) -> T_co: ...
 
 
 @dataclass(frozen=True)

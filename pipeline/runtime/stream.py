@@ -1,10 +1,10 @@
 """Shards processed by Ray Data: tasks read them, actors compute and write them."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import ray
 import ray.data
@@ -36,7 +36,7 @@ class RayValue(Generic[T]):
 
     def get(self) -> T:
         """The value."""
-        return cast(T, ray.get(self.reference))
+        return ray.get(self.reference)
 
 
 class RayExecutor:
@@ -107,7 +107,7 @@ class RayExecutor:
         return time.perf_counter() - started
 
 
-def _show_progress(results: Iterator[dict[str, Any]], images: int, label: str) -> None:
+def _show_progress(results: Iterable[dict[str, Any]], images: int, label: str) -> None:
     with Progress(label, images) as progress:
         for result in results:
             if result[FAILURE]:
