@@ -42,7 +42,7 @@ the machines have their own."""
 def connect() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start one on this machine, and leave it at the end.
 
-    A cluster on this machine listens on the loopback only. Its files are in a folder of its own below the system's
+    A cluster on this machine listens on the loopback only. Its files are in a new folder below the system's
     temporary folder, and are removed at the end.
     """
     if ray.is_initialized():
@@ -54,7 +54,7 @@ def connect() -> Iterator[None]:
     try:
         _join_cluster() if folder is None else _start_cluster(folder)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray sets one that skips every clean-up of ours
+            signal.signal(signal.SIGTERM, handler)  # Ray's handler skips the clean-up of the stage
         silence_ray_data()
         yield
     finally:

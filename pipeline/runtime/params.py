@@ -82,7 +82,7 @@ def _translate_names(content: dict[str, Any], section: str, kind: type[Section],
     """`content` with the new names of its fields. Raises ParamsError where the old and the new name are both there."""
     content = dict(content)
     for old, new in kind.renamed.items():
-        if old not in content or new not in kind.model_fields:
+        if old not in content:
             continue
         if new in content:
             raise ParamsError(f"{file}: `{section}.{old}` is the old name of `{section}.{new}`: keep only the new one")

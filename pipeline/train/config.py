@@ -107,7 +107,6 @@ class ModelConfig(params.Section):
 
     renamed: ClassVar[dict[str, str]] = {"summed": "cfm_sum"}
     renamed_values: ClassVar[dict[str, dict[str, str]]] = {
-        "summed": {"normalised": "normalized"},
         "cfm_sum": {"normalised": "normalized"},
     }
 
