@@ -134,6 +134,10 @@ class ModelConfig(params.Section):
     fusion: Literal["cfm", "mean"] = Field("cfm", description="Table 2: correlation fusion module, or the mean SIV")
     sisms: bool = Field(True, description="Table 2: false replaces the SISMs by maps of ones")
     rearranged: bool = Field(True, description="Table 2: SCF channels in the order of the CSA map")
+    similarity_maps: bool = Field(
+        False, description="give the blocks the CSA maps and each cell's similarity to the group's and the image's SIV"
+    )
+    residual_maps: bool = Field(False, description="finer maps of the decoder are corrections of coarser ones")
     alpha: Literal["learned", "one"] = Field(
         "learned", description="equation 2: alpha of the paper, or the program's 1"
     )
