@@ -8,7 +8,11 @@ import pytest
 from pipeline.register.gate import Criterion, judge_challenger
 from tests.helpers.models import FAIR, GOOD, POOR, board
 
-GOLDEN = ""
+GOLDEN = (
+    "max_f at original size on small is 0.9040, that of version 1 0.6840: better by more than 0 in 100.0% of 200"
+    " resamples of 8 groups (95.0% are wanted)"
+)
+"""The verdict of OUTPUT_VERSION 1."""
 
 
 def test_equal_models_do_not_pass_the_gate():
