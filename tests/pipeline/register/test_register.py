@@ -136,6 +136,7 @@ def test_an_output_of_an_older_release_is_replaced_and_a_foreign_file_is_not(reg
     assert (model / "registered.json").read_text() == '{"mine": 1}'
 
 
+@pytest.mark.slow
 def test_a_failing_artifact_store_stops_the_stage_and_decides_nothing(place, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     failing = set()
