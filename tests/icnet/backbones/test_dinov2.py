@@ -196,7 +196,7 @@ def test_stored_features_give_the_maps_of_the_images():
         assert {part.dtype for part in stored} == {torch.float16}
         found = model(images, sisms, stored=stored)
         expected = model(images, sisms)
-    assert (found - expected).abs().mean() < 1e-3
+    assert (found - expected).abs().mean() < 5e-3
     assert (found - model(images.flip(0), sisms).flip(0)).abs().max() > 0.01
 
 
