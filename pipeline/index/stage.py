@@ -12,8 +12,7 @@ from pipeline.index.check import FileCheck, check_entries
 from pipeline.index.config import IndexConfig
 from pipeline.index.findings import Findings, digest_content
 from pipeline.index.layouts import CollectionError, Dataset, find_folders
-from pipeline.index.rejects import make_reject
-from pipeline.index.walk import count_images, find_unused, holds_images, walk_groups
+from pipeline.index.walk import count_images, find_unused, walk_groups
 from pipeline.runtime import locks, params, report
 
 OUTPUT_VERSION = 1
@@ -38,14 +37,8 @@ def scan_collection(root: Path, dataset: Dataset, config: IndexConfig) -> Findin
             found.add(results)
             bar.update(len(results))
         bar.total = bar.n
-    unused, hidden = find_unused(root, folders)
+    found.unused, hidden = find_unused(root, folders)
     found.hidden += hidden
-    for path, count in unused.items():
-        if dataset.layout == "plain" and holds_images(root, path):
-            reason = f"is outside images/, masks/ and void/, with {count} files: set datasets.<name>.layout, or move it"
-            found.rejects.append(make_reject(path, None, reason))
-        else:
-            found.unused[path] = count
     found.reject_lost_groups()
     return found
 

@@ -5,7 +5,7 @@ Only names are read here, no file is opened. docs/data.md lists what happens to 
 
 import operator
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -208,10 +208,3 @@ def count_images(root: Path, folders: Folders) -> int:
     children = scan(root / folders.images)
     groups = [child.path for child in children if child.is_dir(follow_symlinks=False)]
     return sum(len(scan(group)) for group in groups) or len(children)
-
-
-def holds_images(root: Path, path: str) -> bool:
-    """Whether a file is an image by its suffix, or a folder holds such a file."""
-    place = root / path
-    files: Iterable[Path] = place.rglob("*") if place.is_dir() and not place.is_symlink() else [place]
-    return any(_suffix(file.name) in IMAGE_SUFFIXES for file in files)

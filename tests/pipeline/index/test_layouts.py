@@ -96,20 +96,17 @@ def collection(tmp_path: Path, *paths: str) -> Path:
     return root
 
 
-def test_folders_beside_images_are_rejected_by_name(tmp_path):
-    root = collection(tmp_path, "images/ducks/0.jpg", "cats/0.jpg", "cats/1.jpg", "dogs/deep/0.jpg", "README.txt")
-    images, rejects = make(root)
-    assert images == {"images/ducks/0.jpg"}
-    assert rejects.keys() == {"cats", "dogs"}
-    assert rejects["cats"].startswith("is outside images/, masks/ and void/, with 2 files")
+def test_folders_and_files_beside_images_are_named_in_the_summary(tmp_path, capsys):
+    root = collection(tmp_path, "images/ducks/0.jpg", "cats/0.jpg", "cats/1.jpg", "dogs/deep/0.jpg", "2.txt", "0.jpg")
+    assert make(root) == ({"images/ducks/0.jpg"}, {})
+    named = "cats (2 files), dogs (1 file), 0.jpg (1 file), 2.txt (1 file)"
+    assert f"index: not part of the layout: {named}" in capsys.readouterr().out
 
 
-def test_loose_files_beside_groups_and_beside_images_are_rejected_by_name(tmp_path):
-    root = collection(tmp_path, "images/ducks/0.jpg", "images/1.jpg", "0.jpg")
-    images, rejects = make(root)
+def test_loose_files_beside_groups_are_rejected_by_name(tmp_path):
+    images, rejects = make(collection(tmp_path, "images/ducks/0.jpg", "images/1.jpg"))
     assert images == {"images/ducks/0.jpg"}
-    assert rejects["images/1.jpg"] == "is outside every group"
-    assert rejects["0.jpg"].startswith("is outside images/, masks/ and void/")
+    assert rejects == {"images/1.jpg": "is outside every group"}
 
 
 @pytest.mark.parametrize("name", ["masks", "void"])
