@@ -1,4 +1,4 @@
-"""How good a SOD method's maps are, on folders of images and masks.
+"""Scores of a SOD method's maps on folders of images and masks.
 
 python -m benchmarks.sod_quality SPEC IMAGES MASKS [--without tree] [--void VOID] [--sheet sheet.png]
 compares the maps of IMAGES/<group>/<name>.* with MASKS/<group>/<name>.png at one size.
@@ -14,6 +14,7 @@ import typer
 from PIL import Image
 from tqdm import tqdm
 
+from icnet import images as image_files
 from icnet import sod
 from pipeline import pictures
 from pipeline.metrics import aggregate, score
@@ -35,14 +36,14 @@ def main(
     plain, labelled, shown, seconds = [], [], {}, 0.0
     for number, file in enumerate(tqdm(files, disable=None)):
         key = file.parent.name, file.stem
-        image = pictures.decode(next((images / key[0]).glob(f"{key[1]}.*")).read_bytes())
+        image = image_files.decode(next((images / key[0]).glob(f"{key[1]}.*")).read_bytes())
         start = time.perf_counter()
-        found = pictures.quantize(method(image, key))
+        found = image_files.quantize(method(image, key))
         seconds += time.perf_counter() - start
-        mask = pictures.decode_gray(file.read_bytes())
+        mask = image_files.decode_gray(file.read_bytes())
         plain.append((key, score.score_map_at(found, mask, size=(size, size))))
         if void:
-            unlabelled = pictures.decode_gray((void / key[0] / file.name).read_bytes())
+            unlabelled = image_files.decode_gray((void / key[0] / file.name).read_bytes())
             labelled.append((key, score.score_map_at(found, mask, unlabelled, (size, size))))
         if number * 10 // len(files) == len(shown):
             shown["/".join(key)] = image, mask, found
