@@ -1,13 +1,13 @@
-"""Speed and memory of the network against the yardstick, each run in its own process, in turns, medians of repeats.
+"""Speed and memory of the network with each backbone, beside the yardstick: the paper's network, written plainly.
 
-    python benchmarks/model.py inference --sizes 5,10,20     ms and MB per image, ratio to the yardstick
-    python benchmarks/model.py training                      a step on ten images
+    python benchmarks/model.py inference --sizes 5,10,20     images/s and peak memory
+    python benchmarks/model.py training                      training steps on ten images
     python benchmarks/model.py group --images 5000           a large group in two passes: peak memory
     python benchmarks/model.py quality --checkpoint FILE     max F of float32 and bf16 on ../shared/data/msrc
 
-The yardstick runs under the allocator settings of the shell, as the released program would; `--allocator` gives both
-sides the fast settings. On a machine with other work, OMP_NUM_THREADS=1 and the column of CPU time are the steadier
-figures.
+Every measurement has its own process. They alternate, and medians of the repeats are printed. The yardstick runs with
+the allocator settings of the shell, as the authors' program would; `--allocator` gives all of them the fast settings.
+On a busy machine, OMP_NUM_THREADS=1 and the column of CPU time are the most reliable figures.
 """
 
 import json
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -37,23 +37,43 @@ from icnet.loss import iou_loss
 from icnet.model import ICNet
 
 FAST_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-KINDS = ("yardstick", "float32", "bf16", "float32 compiled", "bf16 compiled")
+BACKBONES: dict[str, dict[str, Any]] = {
+    "vgg16": {},
+    "dinov2_vits14": {"backbone": "dinov2_vits14", "similarity_maps": True, "residual_maps": True},
+}
+YARDSTICK = "yardstick"
 app = typer.Typer(help=__doc__, add_completion=False)
 
 
+def list_kinds(backbones: str, compiled: bool) -> list[str]:
+    """The networks to compare: the yardstick, and `<backbone> <precision>` or `<backbone> <precision> compiled`."""
+    modes = [*DTYPES, *(f"{precision} compiled" for precision in DTYPES if compiled)]
+    return [YARDSTICK, *(f"{backbone} {mode}" for backbone in backbones.split(",") for mode in modes)]
+
+
 @app.command()
-def inference(sizes: str = "5,10,20", repeats: int = 3, allocator: bool = False, compiled: bool = True) -> None:
+def inference(
+    sizes: str = "5,10,20",
+    repeats: int = 3,
+    allocator: bool = False,
+    compiled: bool = True,
+    backbones: str = ",".join(BACKBONES),
+) -> None:
     """Predict groups of each size."""
-    kinds = [kind for kind in KINDS if compiled or not kind.endswith("compiled")]
     for n in map(int, sizes.split(",")):
-        _compare("inference", kinds, n, repeats, allocator)
+        compare("inference", list_kinds(backbones, compiled), n, repeats, allocator)
 
 
 @app.command()
-def training(images: int = 10, repeats: int = 3, allocator: bool = False, compiled: bool = False) -> None:
-    """Steps of Adam on one group batch."""
-    kinds = [kind for kind in KINDS if compiled or not kind.endswith("compiled")]
-    _compare("training", kinds, images, repeats, allocator)
+def training(
+    images: int = 10,
+    repeats: int = 3,
+    allocator: bool = False,
+    compiled: bool = False,
+    backbones: str = ",".join(BACKBONES),
+) -> None:
+    """Steps of Adam on one batch of a group."""
+    compare("training", list_kinds(backbones, compiled), images, repeats, allocator)
 
 
 @app.command()
@@ -66,28 +86,31 @@ def group(images: int = 5000, size: int = 224, known: int = 0, predicted: int = 
     network = optimize(ICNet(Config(size=size, init="he")), torch.bfloat16)
     predictor = Predictor(network)
     starts = range(0, images - known, predictor.batch_size)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with torch.inference_mode():
         drawn = [
             torch.nn.functional.normalize(torch.randn(known, 2, block.shape[2]), dim=2)
-            for block in predictor.intra_cues(*_generated(0, 1, size)).sivs
+            for block in predictor.intra_cues(*make_inputs(0, 1, size)).sivs
         ]
-        own = predictor.gather_cues(lambda: (_generated(start, predictor.batch_size, size) for start in tqdm(starts)))
+        own = predictor.gather_cues(lambda: (make_inputs(start, predictor.batch_size, size) for start in tqdm(starts)))
         cues = Cues.merge([own, Cues(tuple(drawn))])
         print(
-            f"cues of {len(cues)} images after {time.perf_counter() - begun:.0f} s, peak {_peak():.0f} MB", flush=True
+            f"cues of {len(cues)} images after {time.perf_counter() - started:.0f} s, peak {read_peak_memory():.0f} MB",
+            flush=True,
         )
         for start in tqdm(range(0, predicted or images, predictor.batch_size)):
-            maps = predictor.predict(*_generated(start, predictor.batch_size, size), cues).maps
+            maps = predictor.predict(*make_inputs(start, predictor.batch_size, size), cues).maps
             assert torch.isfinite(maps).all()
-    print(f"maps of {predicted or images} after {time.perf_counter() - begun:.0f} s, peak {_peak():.0f} MB")
+    print(
+        f"maps of {predicted or images} after {time.perf_counter() - started:.0f} s, peak {read_peak_memory():.0f} MB"
+    )
 
 
 @app.command()
 def quality(weights: Annotated[Path, typer.Option("--checkpoint")], data: Path = Path("../shared/data/msrc")) -> None:
     """Max F-beta of the same checkpoint in float32 and in bf16; fails where they differ by more than 0.002."""
     network = checkpoint.load(weights)
-    found = {name: _max_f(Predictor(optimize(network, dtype)), data) for name, dtype in _DTYPES.items()}
+    found = {name: compute_max_f(Predictor(optimize(network, dtype)), data) for name, dtype in DTYPES.items()}
     difference = abs(found["float32"] - found["bf16"])
     print(*(f"{name}: max F {value:.4f}" for name, value in found.items()), f"difference {difference:.4f}", sep="\n")
     raise typer.Exit(int(difference > 0.002))
@@ -98,80 +121,78 @@ def one(task: str, kind: str, n: int) -> None:
     """One measurement in this process, as JSON."""
     torch.manual_seed(0)
     inputs = [part.to(DEVICE) for part in (torch.randn(n, 3, 224, 224), torch.rand(n, 1, 224, 224))]
-    step = (_predicting if task == "inference" else _training)(kind, *inputs)
+    make = make_prediction if task == "inference" else make_training_step
+    step = make(kind, *inputs)
     for _ in range(2):
         step()
-    times = [_timed(step) for _ in range(3)]
-    clock, cpu = (1000 * min(column) / n for column in zip(*times, strict=True))
-    held = torch.cuda.max_memory_allocated() / 1e6 if DEVICE.type == "cuda" else _peak()
-    # Compiled convolutions have no entry in the counter; eager ones are the same sums.
-    eager = _predicting if task == "inference" else _training
+    seconds, cpu_seconds = (min(column) for column in zip(*(measure_time(step) for _ in range(3)), strict=True))
+    memory = torch.cuda.max_memory_allocated() / 1e6 if DEVICE.type == "cuda" else read_peak_memory()
+    # The counter does not know compiled convolutions; the same network without compilation does the same operations.
     with FlopCounterMode(display=False) as counter:
-        eager(kind.split()[0], *inputs)()
-    speed = counter.get_total_flops() / (clock / 1000 * n)
-    print(json.dumps({"ms": clock, "cpu": cpu, "mb": held / n, "gflops": speed / 1e9}))
+        make(kind.removesuffix(" compiled"), *inputs)()
+    gflop = counter.get_total_flops() / n / 1e9
+    print(json.dumps({"rate": n / seconds, "cpu": 1000 * cpu_seconds / n, "mb": memory, "gflop": gflop}))
 
 
-def _timed(step: Callable[[], object]) -> tuple[float, float]:
+def measure_time(step: Callable[[], object]) -> tuple[float, float]:
     """Seconds on the clock and of CPU."""
-    _wait()
-    begun, spent = time.perf_counter(), time.process_time()
+    synchronize()
+    started, cpu_started = time.perf_counter(), time.process_time()
     step()
-    _wait()
-    return time.perf_counter() - begun, time.process_time() - spent
+    synchronize()
+    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
-def _wait() -> None:
+def synchronize() -> None:
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _roof(dtype: torch.dtype) -> float:
+def measure_peak(dtype: torch.dtype) -> float:
     """Operations per second of a large matrix product."""
     side = 8192 if DEVICE.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=DEVICE, dtype=dtype) for _ in range(2))
     left @ right
-    return 2 * side**3 / min(_timed(lambda: left @ right)[0] for _ in range(5))
+    return 2 * side**3 / min(measure_time(lambda: left @ right)[0] for _ in range(5))
 
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
-def _compare(task: str, kinds: list[str], n: int, repeats: int, allocator: bool) -> None:
+def compare(task: str, kinds: list[str], n: int, repeats: int, allocator: bool) -> None:
+    """Measure each kind of network `repeats` times, and print the medians."""
     environment = os.environ | (FAST_ALLOCATOR if allocator else {})
-    found = {kind: [] for kind in kinds}
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     for kind in kinds * repeats:
         command = [sys.executable, __file__, "one", task, kind, str(n)]
         answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
-        found[kind].append(json.loads(answer.splitlines()[-1]))
-    middle = {
-        kind: {key: statistics.median(run[key] for run in runs) for key in ("ms", "cpu", "mb", "gflops")}
-        for kind, runs in found.items()
+        runs[kind].append(json.loads(answer.splitlines()[-1]))
+    medians = {
+        kind: {key: statistics.median(run[key] for run in found) for key in found[0]} for kind, found in runs.items()
     }
-    fast = "MALLOC_MMAP_MAX_" in environment
-    print(
-        f"\n{task}, n = {n}, {DEVICE}, {torch.get_num_threads()} threads, {'fast' if fast else 'default'} allocator"
-        " settings"
-    )
-    roofs = " and ".join(f"{_roof(dtype) / 1e9:.0f} in {name}" for name, dtype in _DTYPES.items())
-    print(f"a large matrix product comes to {roofs} GFLOP/s")
-    columns = f"{'clock ms':>9} {'CPU ms':>9} {'peak MB':>9} {'GFLOP/s':>9} {'times as fast: clock, CPU':>28}"
-    print(f"{'per image':18} {columns}")
-    plain = middle["yardstick"]
-    for kind, one in middle.items():
-        ratios = f"{plain['ms'] / one['ms']:20.2f} {plain['cpu'] / one['cpu']:7.2f}"
+    settings = "fast" if "MALLOC_MMAP_MAX_" in environment else "default"
+    print(f"\n{task}, n = {n}, {DEVICE}, {torch.get_num_threads()} threads, {settings} allocator settings")
+    peaks = " and ".join(f"{measure_peak(dtype) / 1e9:.0f} in {name}" for name, dtype in DTYPES.items())
+    print(f"GFLOP/s of a large matrix product: {peaks}")
+    print(f"{'':32}{'images/s':>9}{'CPU ms/image':>14}{'GFLOP/image':>13}{'peak MB':>9}{'speed-up: clock, CPU':>22}")
+    plain = medians[YARDSTICK]
+    for kind, row in medians.items():
+        speed_up = f"{row['rate'] / plain['rate']:14.2f}{plain['cpu'] / row['cpu']:8.2f}"
         print(
-            f"{kind:18} {one['ms']:9.1f} {one['cpu']:9.1f} {one['mb']:9.0f} {one['gflops']:9.0f} {ratios}", flush=True
+            f"{kind:32}{row['rate']:9.2f}{row['cpu']:14.1f}{row['gflop']:13.1f}{row['mb']:9.0f}{speed_up}", flush=True
         )
 
 
-def _predicting(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[[], object]:
-    if kind == "yardstick":
+def make_prediction(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[[], object]:
+    """A function that predicts the group once."""
+    if kind == YARDSTICK:
         run: Callable[..., object] = Yardstick().eval().to(DEVICE)
     else:
-        network = optimize(ICNet(Config(init="he")).to(DEVICE), _DTYPES[kind.split()[0]])
-        if kind.endswith("compiled"):
+        backbone, precision, *mode = kind.split()
+        network = ICNet(Config(**BACKBONES[backbone], init="he")).to(DEVICE)
+        network = optimize(network, DTYPES[precision])
+        if mode:
             compile_parts(network, **({"options": {"freezing": True}} if DEVICE.type == "cpu" else {}))
         run = Predictor(network, batch_size=4 if DEVICE.type == "cpu" else 40).predict
 
@@ -182,17 +203,24 @@ def _predicting(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callabl
     return step
 
 
-def _training(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[[], object]:
-    network = Yardstick() if kind == "yardstick" else ICNet(Config(init="he")).to(memory_format=torch.channels_last)
+def make_training_step(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[[], object]:
+    """A function that trains one step of Adam."""
+    backbone, precision, *mode = kind.split() if kind != YARDSTICK else (kind, "float32")
+    if kind == YARDSTICK:
+        network: Yardstick | ICNet = Yardstick()
+    else:
+        network = ICNet(Config(**BACKBONES[backbone], init="he"))
+        network.to(memory_format=torch.channels_last)
+        if mode:
+            compile_parts(network)
     network.to(DEVICE)
-    if kind.endswith("compiled"):
-        compile_parts(network)
-    optimizer = torch.optim.Adam(network.train().parameters(), lr=1e-5, weight_decay=1e-4)
+    trained = [parameter for parameter in network.train().parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-5, weight_decay=1e-4)
     masks = (sisms > 0.5).float()
-    precision = torch.autocast(DEVICE.type, torch.bfloat16) if kind.startswith("bf16") else nullcontext()
+    autocast = torch.autocast(DEVICE.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
     def step() -> None:
-        with precision:
+        with autocast:
             maps = network(images, sisms)
         loss = iou_loss(maps.float(), masks)
         optimizer.zero_grad()
@@ -202,12 +230,12 @@ def _training(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> Callable[
     return step
 
 
-def _generated(start: int, n: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def make_inputs(start: int, n: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(start)
     return torch.randn(n, 3, size, size, generator=random), torch.rand(n, 1, size, size, generator=random)
 
 
-def _max_f(predictor: Predictor, data: Path) -> float:
+def compute_max_f(predictor: Predictor, data: Path) -> float:
     """Max F-beta (beta^2 = 0.3) at the network's size, precision and recall averaged over the images, without Tree."""
     side = (predictor.model.config.size,) * 2
     curves = []
@@ -220,19 +248,19 @@ def _max_f(predictor: Predictor, data: Path) -> float:
             gray[kind] = np.stack([resize(decode_gray(path.read_bytes()), side) for path in paths])
         with torch.inference_mode():
             maps = predictor.predict(normalize(images), scale_maps(gray["sism_u2netp"])).maps
-        curves += [_f_curve(*pair) for pair in zip(maps[:, 0], scale_maps(gray["masks"])[:, 0], strict=True)]
+        curves += [compute_f_curve(*pair) for pair in zip(maps[:, 0], scale_maps(gray["masks"])[:, 0], strict=True)]
     return torch.stack(curves).mean(dim=0).max().item()
 
 
-def _f_curve(found: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def compute_f_curve(found: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     level = (found * 255).floor().long().clamp(0, 255).flatten()
     hit = torch.bincount(level, mask.flatten(), minlength=256).flip(0).cumsum(0).flip(0)
-    told = torch.bincount(level, minlength=256).flip(0).cumsum(0).flip(0)
-    precision, recall = hit / (told + 1e-8), hit / (mask.sum() + 1e-8)
+    above = torch.bincount(level, minlength=256).flip(0).cumsum(0).flip(0)
+    precision, recall = hit / (above + 1e-8), hit / (mask.sum() + 1e-8)
     return 1.3 * precision * recall / (0.3 * precision + recall + 1e-8)
 
 
-def _peak() -> float:
+def read_peak_memory() -> float:
     """MB of this process alone; getrusage would count a large parent's too."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 1e3
