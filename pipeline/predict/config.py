@@ -21,20 +21,20 @@ class PredictConfig(params.Section):
     }
     renamed_values: ClassVar[dict[str, dict[str, str]]] = {"precision": {"bfloat16": "bf16"}}
 
-    shard_size: int = Field(256, ge=1, description="Images per shard. A larger group is spread over several shards.")
-    batch_size: int = Field(8, ge=1, description="Images that go through the network at once.")
+    shard_size: int = Field(256, ge=1, description="images in a shard; a larger group has several shards")
+    batch_size: int = Field(8, ge=1, description="images that go through the network at once")
     subgroup_size: int | None = Field(
         None,
         ge=1,
-        description="Split every group into subgroups of this many images, which are predicted independently of each "
-        "other (n_test in Table 4 of the paper). null: predict whole groups.",
+        description="split every group into subgroups of this many images, which are predicted independently of each "
+        "other (n_test in Table 4 of the paper); null: whole groups",
     )
     precision: Precision = Field(
-        "float32", description="Number format of the convolutions. bf16 is faster where the hardware supports it."
+        "float32", description="number format of the convolutions; bf16 is faster where the hardware supports it"
     )
     num_actors: int | None = Field(
-        None, ge=1, description="Workers that run the network. null: one per GPU, or one per core without GPUs."
+        None, ge=1, description="processes that run the network; null: one for each GPU, or for each core without GPUs"
     )
     gpus_per_actor: float | None = Field(
-        None, ge=0, description="GPUs per worker; a fraction shares a GPU, 0 uses the CPU. null: 1 if there are GPUs."
+        None, ge=0, description="GPUs of each process, 0.5 shares one, 0 uses the CPU; null: 1 if there are GPUs"
     )
