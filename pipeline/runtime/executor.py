@@ -8,7 +8,6 @@ from typing import Any, Generic, Protocol, TypeVar
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
-T_co = TypeVar("T_co", covariant=True)
 
 Task = dict[str, Any]
 """A shard to be processed: `number`, `start`, `stop` and `key`, and after reading its `payload`."""
