@@ -59,7 +59,7 @@ def stage(root: Path, threads: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, busy = time.perf_counter(), time.process_time()
     found = scan_collection(root, Dataset(root=str(root)), config)
-    table, scanned, busy = found.table(), time.perf_counter(), time.process_time() - busy
+    table, scanned, busy = found.make_table(), time.perf_counter(), time.process_time() - busy
     tables.write_table(root / "out", table, found.rejects)
     written = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

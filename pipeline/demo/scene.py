@@ -91,7 +91,7 @@ CATEGORIES = {
         "blotched crown blue yellow",
     ),
 }
-"""No shape and no texture of one split occurs in the other."""
+"""The splits share no shape and no texture."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,10 @@ class Toy:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image: `toys` from the lowest to the uppermost, of which `common` is the group's own; light in radians."""
+    """One image. `toys`: from the lowest to the uppermost; `common`: the index of the group's own toy.
+
+    `light`: direction in radians; `covered`: whether a leaf covers part of a toy.
+    """
 
     height: int
     width: int
@@ -121,11 +124,12 @@ class Scene:
     common: int
     light: float
     covered: bool
-    dice: tuple[int, ...]
+    seeds: tuple[int, ...]
+    """Of the random numbers that draw the image."""
 
     @property
     def categories(self) -> frozenset[str]:
-        """Names of all categories to be seen."""
+        """Names of all categories in the image."""
         return frozenset(toy.category.name for toy in self.toys)
 
 
@@ -134,71 +138,71 @@ def _generator(*parts: int | str) -> np.random.Generator:
 
 
 def choose_others(seed: int, split: str, category: Category, count: int) -> list[Category]:
-    """The categories that stand beside `category` in its group's images, in order, two for each image in turn.
+    """Choose the other categories in the images of the group `category`; each image takes the next two.
 
-    Drawn from the split's first `count` categories and, beside unseen ones, as often from the training categories:
-    to be new tells nothing.
+    They come from the split's first `count` categories. Unseen categories are shown with training categories as often,
+    so that being new does not identify the group's own toy.
     """
-    dice = _generator(seed, split, category.name, "others")
+    rng = _generator(seed, split, category.name, "others")
     rivals = [other for other in CATEGORIES[split][:count] if other != category]
     if split == "train":
-        return [rivals[i] for i in dice.permutation(len(rivals))]
+        return [rivals[i] for i in rng.permutation(len(rivals))]
     familiar = CATEGORIES["train"]
-    fresh = [rivals[i] for _ in range(4) for i in dice.permutation(len(rivals))]
-    known = [familiar[i] for i in dice.permutation(len(familiar))]
+    fresh = [rivals[i] for _ in range(4) for i in rng.permutation(len(rivals))]
+    known = [familiar[i] for i in rng.permutation(len(familiar))]
     pairs = zip(fresh, known, strict=False)
     return [toy for number, pair in enumerate(pairs) for toy in (pair if number % 2 else pair[::-1])]
 
 
 def describe_scene(seed: int, split: str, category: Category, image: int, count: int) -> Scene:
-    """The scene of image number `image` of the group `category`, one of the split's first `count` categories."""
-    dice = _generator(seed, split, category.name, image)
-    height, width = SIZES[dice.integers(len(SIZES))]
+    """Describe image number `image` of the group `category`, one of the split's first `count` categories."""
+    rng = _generator(seed, split, category.name, image)
+    height, width = SIZES[rng.integers(len(SIZES))]
     rivals = choose_others(seed, split, category, count)
-    companions = [rivals[(2 * image + i) % len(rivals)] for i in range(dice.integers(1, 3))]
+    companions = [rivals[(2 * image + i) % len(rivals)] for i in range(rng.integers(1, 3))]
     kinds = [category, *companions]
-    order = dice.permutation(len(kinds))
-    places = _places(dice, len(kinds), height, width)
-    toys = tuple(_toy(dice, kinds[kind], *place) for kind, place in zip(order, places, strict=True))
+    order = rng.permutation(len(kinds))
+    places = _places(rng, len(kinds), height, width)
+    toys = tuple(_toy(rng, kinds[kind], *place) for kind, place in zip(order, places, strict=True))
     return Scene(
         height,
         width,
-        GROUNDS[dice.integers(len(GROUNDS))],
+        GROUNDS[rng.integers(len(GROUNDS))],
         toys,
         int(np.argmin(order)),
-        float(dice.uniform(0, 2 * np.pi)),
-        bool(dice.random() < 0.3),
-        tuple(int(die) for die in dice.integers(0, 2**31, 4)),
+        float(rng.uniform(0, 2 * np.pi)),
+        bool(rng.random() < 0.3),
+        tuple(int(seed) for seed in rng.integers(0, 2**31, 4)),
     )
 
 
-def _toy(dice: np.random.Generator, category: Category, x: float, y: float, radius: float) -> Toy:
+def _toy(rng: np.random.Generator, category: Category, x: float, y: float, radius: float) -> Toy:
     hue, saturation, value = COLORS[category.color]
     return Toy(
         category,
         x,
         y,
         radius,
-        angle=float(dice.uniform(-0.9, 0.9)),
-        stretch=float(dice.uniform(0.86, 1.16)),
-        shear=float(dice.uniform(-0.18, 0.18)),
-        hue=float(hue + dice.uniform(-0.025, 0.025)),
-        saturation=float(saturation * dice.uniform(0.88, 1.1)),
-        value=float(value * dice.uniform(0.85, 1.05)),
+        angle=float(rng.uniform(-0.9, 0.9)),
+        stretch=float(rng.uniform(0.86, 1.16)),
+        shear=float(rng.uniform(-0.18, 0.18)),
+        hue=float(hue + rng.uniform(-0.025, 0.025)),
+        saturation=float(saturation * rng.uniform(0.88, 1.1)),
+        value=float(value * rng.uniform(0.85, 1.05)),
     )
 
 
-def _places(dice: np.random.Generator, count: int, height: int, width: int) -> list[tuple[float, float, float]]:
-    """Places and radii, the same in distribution for each toy: the best spread of 40 throws."""
+def _places(rng: np.random.Generator, count: int, height: int, width: int) -> list[tuple[float, float, float]]:
+    """Places and radii from one distribution for all toys: of 40 draws the one with the largest gaps."""
     unit = np.sqrt(height * width)
-    radii = dice.uniform(0.2, 0.27, count) if count == 2 else dice.uniform(0.17, 0.22, count)
+    radii = rng.uniform(0.2, 0.27, count) if count == 2 else rng.uniform(0.17, 0.22, count)
     best, most = None, -np.inf
     for _ in range(40):
         margin = radii[:, None] * unit * 1.15
         extent = np.array([width, height])
-        spots = margin + dice.random((count, 2)) * (extent - 2 * margin)
+        spots = margin + rng.random((count, 2)) * (extent - 2 * margin)
         gaps = [np.hypot(*(spots[i] - spots[j])) / unit - radii[i] - radii[j] for i in range(count) for j in range(i)]
-        slack = min(min(gaps), dice.uniform(-0.1, 0.05))
+        slack = min(min(gaps), rng.uniform(-0.1, 0.05))
         if slack > most:
             best, most = spots, slack
     return [(float(x / width), float(y / height), float(radius)) for (x, y), radius in zip(best, radii, strict=True)]

@@ -10,10 +10,13 @@ Loop = np.ndarray
 """A closed outline, float64 [points, 2]."""
 
 AREA = 1.7
+"""Of every outline, in unit coordinates."""
+
 REACH = 1.25
+"""Largest distance of an outline from its center along x or y."""
 
 
-def smooth(values: np.ndarray, width: float) -> np.ndarray:
+def smooth_step(values: np.ndarray, width: float) -> np.ndarray:
     """0 below -width / 2, 1 above width / 2, a ramp between: an antialiased step."""
     return np.clip(values / width + 0.5, 0, 1)
 
@@ -58,7 +61,7 @@ def _drop() -> Loop:
 
 
 def _teeth(angle: np.ndarray) -> np.ndarray:
-    return 0.86 + 0.2 * smooth(np.sin(9 * angle), 0.7)
+    return 0.86 + 0.2 * smooth_step(np.sin(9 * angle), 0.7)
 
 
 OUTLINES: dict[str, list[tuple[str, Loop]]] = {
@@ -144,8 +147,8 @@ OUTLINES: dict[str, list[tuple[str, Loop]]] = {
 }
 
 
-def fill(parts: list[tuple[str, Loop]], shape: tuple[int, int]) -> np.ndarray:
-    """The outline's inside as uint8 [h, w] in {0, 255}; loops in px, `+` adds to what came before, `-` cuts."""
+def fill_outline(parts: list[tuple[str, Loop]], shape: tuple[int, int]) -> np.ndarray:
+    """The outline's inside as uint8 [h, w] in {0, 255}; loops in px, `+` adds an area, `-` removes one."""
     mask = np.zeros(shape, np.uint8)
     for sign, loop in parts:
         points = np.round(loop * 16).astype(np.int32)
@@ -154,11 +157,11 @@ def fill(parts: list[tuple[str, Loop]], shape: tuple[int, int]) -> np.ndarray:
 
 
 @cache
-def outline(name: str) -> list[tuple[str, Loop]]:
-    """The named outline, centerd, of the same area as every other so that none is the more striking one."""
+def get_outline(name: str) -> list[tuple[str, Loop]]:
+    """The named outline, centered; all have the same area, so that none is more salient than another."""
     parts = OUTLINES[name]
     cells = 100
-    mask = fill([(sign, (loop + 1.6) * cells) for sign, loop in parts], (320, 320)) > 0
+    mask = fill_outline([(sign, (loop + 1.6) * cells) for sign, loop in parts], (320, 320)) > 0
     rows, columns = np.nonzero(mask)
     low = np.array([columns.min(), rows.min()]) / cells - 1.6
     high = np.array([columns.max(), rows.max()]) / cells - 1.6
@@ -175,8 +178,8 @@ def _wave(x: np.ndarray) -> np.ndarray:
     return np.sin(2 * np.pi * x)
 
 
-def _cells(u: np.ndarray, v: np.ndarray, dice: np.ndarray, jitter: float) -> tuple[np.ndarray, ...]:
-    """Distance to the nearest and second nearest point of a jittered hexagonal grid, and the nearest one's die."""
+def _cells(u: np.ndarray, v: np.ndarray, phases: np.ndarray, jitter: float) -> tuple[np.ndarray, ...]:
+    """Distances to the two nearest points of a jittered hexagonal grid, and a random number of the nearest."""
     row = np.floor(v).astype(np.int32)
     first = np.full(u.shape, 9.0, np.float32)
     second, chosen = first.copy(), np.zeros_like(first)
@@ -185,73 +188,73 @@ def _cells(u: np.ndarray, v: np.ndarray, dice: np.ndarray, jitter: float) -> tup
         column = np.floor(u - 0.5 * (r % 2)).astype(np.int32)
         for dx in (-1, 0, 1):
             c = column + dx
-            die = dice[r % 16, c % 16]
-            x = c + 0.5 + 0.5 * (r % 2) + jitter * (die[..., 0] - 0.5)
-            distance = np.hypot(u - x, (v - r - 0.5 - jitter * (die[..., 1] - 0.5)) * 0.9)
+            cell = phases[r % 16, c % 16]
+            x = c + 0.5 + 0.5 * (r % 2) + jitter * (cell[..., 0] - 0.5)
+            distance = np.hypot(u - x, (v - r - 0.5 - jitter * (cell[..., 1] - 0.5)) * 0.9)
             second = np.minimum(second, np.maximum(first, distance))
-            chosen = np.where(distance < first, die[..., 2], chosen)
+            chosen = np.where(distance < first, cell[..., 2], chosen)
             first = np.minimum(first, distance)
     return first, second, chosen
 
 
-def _striped(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(_wave(1.7 * u), 0.35)
+def _striped(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(_wave(1.7 * u), 0.35)
 
 
-def _spotted(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(0.29 - _cells(2.0 * u, 2.2 * v, dice, 0.0)[0], 0.08)
+def _spotted(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(0.29 - _cells(2.0 * u, 2.2 * v, phases, 0.0)[0], 0.08)
 
 
-def _checkered(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(_wave(1.15 * u) * _wave(1.15 * v), 0.15)
+def _checkered(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(_wave(1.15 * u) * _wave(1.15 * v), 0.15)
 
 
-def _ringed(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(_wave(2.0 * np.hypot(u, v) + 0.25), 0.4)
+def _ringed(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(_wave(2.0 * np.hypot(u, v) + 0.25), 0.4)
 
 
-def _zigzag(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(_wave(1.7 * v + 0.55 * np.abs((2.2 * u) % 2 - 1)), 0.4)
+def _zigzag(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(_wave(1.7 * v + 0.55 * np.abs((2.2 * u) % 2 - 1)), 0.4)
 
 
-def _speckled(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    near, _, die = _cells(4.2 * u, 4.2 * v, dice, 0.7)
-    return smooth(0.12 + 0.22 * die - near, 0.12)
+def _speckled(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    near, _, die = _cells(4.2 * u, 4.2 * v, phases, 0.7)
+    return smooth_step(0.12 + 0.22 * die - near, 0.12)
 
 
-def _diamond(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(_wave(1.1 * u + 0.75 * v) * _wave(1.1 * u - 0.75 * v), 0.15)
+def _diamond(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(_wave(1.1 * u + 0.75 * v) * _wave(1.1 * u - 0.75 * v), 0.15)
 
 
-def _gridded(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(np.maximum(np.cos(2 * np.pi * 1.9 * u), np.cos(2 * np.pi * 1.9 * v)) - 0.72, 0.3)
+def _gridded(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(np.maximum(np.cos(2 * np.pi * 1.9 * u), np.cos(2 * np.pi * 1.9 * v)) - 0.72, 0.3)
 
 
-def _scaly(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
+def _scaly(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
     row = np.floor(3.4 * v)
-    return smooth(np.hypot((2.6 * u + 0.5 * (row % 2)) % 1 - 0.5, 0.55 * (3.4 * v - row)) - 0.42, 0.12)
+    return smooth_step(np.hypot((2.6 * u + 0.5 * (row % 2)) % 1 - 0.5, 0.55 * (3.4 * v - row)) - 0.42, 0.12)
 
 
-def _wavy(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(_wave(1.8 * v + 0.28 * _wave(1.0 * u)), 0.4)
+def _wavy(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(_wave(1.8 * v + 0.28 * _wave(1.0 * u)), 0.4)
 
 
-def _plaid(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return 0.5 * smooth(_wave(1.3 * u), 0.3) + 0.5 * smooth(_wave(1.3 * v), 0.3)
+def _plaid(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return 0.5 * smooth_step(_wave(1.3 * u), 0.3) + 0.5 * smooth_step(_wave(1.3 * v), 0.3)
 
 
-def _marbled(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
+def _marbled(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
     bend = 0.35 * _wave(0.8 * v + 0.3 * _wave(0.9 * u)) + 0.2 * _wave(1.3 * u - 0.7 * v)
-    return smooth(np.abs(_wave(0.9 * u + 0.6 * v + bend)) - 0.75, 0.45)
+    return smooth_step(np.abs(_wave(0.9 * u + 0.6 * v + bend)) - 0.75, 0.45)
 
 
-def _patched(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    first, second, _ = _cells(2.0 * u, 2.0 * v, dice, 0.8)
-    return smooth(0.14 - (second - first), 0.1)
+def _patched(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    first, second, _ = _cells(2.0 * u, 2.0 * v, phases, 0.8)
+    return smooth_step(0.14 - (second - first), 0.1)
 
 
-def _blotched(u: np.ndarray, v: np.ndarray, dice: np.ndarray) -> np.ndarray:
-    return smooth(_cells(1.7 * u, 1.7 * v, dice, 0.8)[2] - 0.55, 0.02)
+def _blotched(u: np.ndarray, v: np.ndarray, phases: np.ndarray) -> np.ndarray:
+    return smooth_step(_cells(1.7 * u, 1.7 * v, phases, 0.8)[2] - 0.55, 0.02)
 
 
 PATTERNS: dict[str, Pattern] = {
@@ -270,4 +273,4 @@ PATTERNS: dict[str, Pattern] = {
     "patched": _patched,
     "blotched": _blotched,
 }
-"""Each maps u, v [h, w] and a table of dice [16, 16, 3] in [0, 1] to the share of the accent color in [0, 1]."""
+"""Each maps u, v [h, w] and a table of phases [16, 16, 3] in [0, 1] to the share of the accent color in [0, 1]."""

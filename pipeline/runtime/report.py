@@ -19,7 +19,7 @@ def print_summary(
     for line in lines:
         print(f"{stage}: {line}")
     if rejects:
-        print(f"{stage}: {len(rejects)} files refused, listed in {rejects_file}")
+        print(f"{stage}: {len(rejects)} files rejected, listed in {rejects_file}")
         for row in rejects[:SHOWN_REJECTS]:
             print(f"{stage}:   {row['path']!r}: {row['reason']}")
     for group in lost_groups:

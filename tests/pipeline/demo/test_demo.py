@@ -11,8 +11,9 @@ from PIL import Image
 from icnet import images
 from pipeline.demo.config import DemoConfig
 from pipeline.demo.drawing import draw_scene
+from pipeline.demo.formats import FORMATS
 from pipeline.demo.scene import CATEGORIES, SPLITS, Scene, describe_scene
-from pipeline.demo.stage import FORMS, DemoError, plan_pictures, write_collection, write_picture
+from pipeline.demo.stage import DemoError, plan_pictures, write_collection, write_picture
 
 SMALL = DemoConfig(seed=3, categories=6, images=2, unseen_images=2)
 FULL = DemoConfig()
@@ -47,8 +48,8 @@ def pairs(collection: Path) -> list[tuple[Path, Path]]:
 
 def of_form(collection: Path, form: str, split: str) -> Path:
     """The image of a split that is stored in that form."""
-    picture = next(one for one in plan_pictures(SMALL) if (one.form, one.split) == (form, split))
-    return collection / split / "images" / picture.category.name / f"{picture.name}{FORMS[form][0]}"
+    picture = next(one for one in plan_pictures(SMALL) if (one.format, one.split) == (form, split))
+    return collection / split / "images" / picture.category.name / f"{picture.name}{FORMATS[form][0]}"
 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(collection, tmp_path):
@@ -156,7 +157,7 @@ def test_one_file_of_a_split_is_truncated_and_the_others_decode(collection, spli
 
 def test_oddly_stored_images_show_what_plain_ones_do(collection):
     for form in ("turned", "deep", "cmyk", "palette", "animated"):
-        picture = next(one for one in plan_pictures(SMALL) if one.form == form)
+        picture = next(one for one in plan_pictures(SMALL) if one.format == form)
         shown = describe_scene(SMALL.seed, picture.split, picture.category, picture.number, SMALL.categories)
         decoded = images.decode(of_form(collection, form, picture.split).read_bytes())
         expected = draw_scene(shown)[0]

@@ -99,7 +99,7 @@ def test_a_group_that_loses_all_its_images_is_named(tmp_path, capsys):
     make(tmp_path / "collection", tmp_path / "index")
     said = capsys.readouterr().out
     assert "group 'lost' lost all its images" in said and "group 'empty' lost all its images" in said
-    assert "files refused, listed in" in said and "images in 3 groups" in said
+    assert "files rejected, listed in" in said and "images in 3 groups" in said
 
 
 def test_the_table_is_sorted_and_the_same_each_time_with_any_number_of_threads(zoo, tmp_path):
