@@ -22,17 +22,6 @@ CONFIG = EvaluateConfig(resamples=50, num_panels=1)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-
-
-@pytest.fixture(autouse=True)
-def place(server, monkeypatch, tmp_path):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return benchmark.write(tmp_path_factory.mktemp("small"), SIZES)
 
