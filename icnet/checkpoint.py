@@ -2,13 +2,14 @@
 
 import json
 import os
+import secrets
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from icnet.config import Config
@@ -29,9 +30,16 @@ def save(model: ICNet, file: str | Path, **metadata: Any) -> None:
     if model.backbone.frozen:
         state |= {key: _halve(tensor) for key, tensor in state.items() if key.startswith("backbone.")}
     described = {"config": asdict(model.config), **metadata}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    save_file(state, temporary, metadata={key: json.dumps(value) for key, value in described.items()})
-    temporary.replace(file)
+    content = safetensors.torch.save(state, {key: json.dumps(value) for key, value in described.items()})
+    temporary = file.with_name(f".{secrets.token_hex(16)}.part")
+    try:
+        with temporary.open("xb") as handle:  # a new file: nobody's link is followed
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load(file: str | Path, device: torch.device | str = "cpu") -> ICNet:

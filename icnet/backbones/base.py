@@ -3,6 +3,7 @@
 Legend: n images, c channels, h x w cells, s px.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ class Levels(NamedTuple):
     """At the three levels that the decoder refines its maps with, coarse to fine: stages 3, 2, 1 in the paper."""
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """The interface of a backbone. Its attributes describe the maps in `Levels` and the layers that follow."""
 
     channels: tuple[int, int, int]
@@ -41,25 +42,26 @@ class Backbone(nn.Module):
     """Whether `Levels.high` never changes in training: it can be stored then, and `build_low` gives the rest."""
 
     @property
+    @abstractmethod
     def pretrained(self) -> nn.Module:
         """The part that pretrained weights fill; all other layers are new."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Levels:
         """The levels of `images`; without `low`, a backbone may leave the low levels out."""
-        raise NotImplementedError
 
     def build_low(self, images: Float[Tensor, "n 3 s s"]) -> list[Tensor]:
-        """`Levels.low` alone, of a frozen backbone."""
-        raise NotImplementedError
+        """`Levels.low` alone."""
+        levels: Levels = self(images)
+        return levels.low
 
+    @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The parts that can be frozen, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Copy pretrained weights from a published state dict. Raises ValueError where they do not fit."""
-        raise NotImplementedError
 
 
 def copy_weights(module: nn.Module, state: Mapping[str, Tensor], expected: str) -> None:

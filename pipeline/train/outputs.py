@@ -17,9 +17,11 @@ MODEL, LAST, HISTORY, RUN = "model.safetensors", "last.safetensors", "history.cs
 
 def find_finished(target: Path, fingerprint: str) -> dict[str, Any] | None:
     """The content of run.json where `target` holds the whole output of the training with this fingerprint."""
-    file = target / RUN
-    content: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    if content.get("fingerprint") != fingerprint:
+    try:
+        content = json.loads((target / RUN).read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("fingerprint") != fingerprint:
         return None
     digests: dict[str, str] = content.get("files", {})
     whole = all((target / name).is_file() and digest_file(target / name) == found for name, found in digests.items())
