@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,6 +12,7 @@ from icnet.config import Config
 from icnet.model import ICNet
 from pipeline import tables
 from tests.helpers import photographs
+from tests.helpers.processes import start_python
 
 SIDE = 64
 SIZES = {"apple": 5, "bear": 1, "chair": 13, "door": 2}
@@ -27,27 +26,26 @@ def model(tmp_path_factory):
     return file
 
 
-def start(root, samples, model, folder):
+def start(samples, model, folder):
     code = (
         "from pathlib import Path; from pipeline.predict.config import PredictConfig; "
         "from pipeline.predict.stage import predict_maps; "
         f"predict_maps(Path({str(samples)!r}), Path({str(model)!r}), Path({str(folder / 'maps')!r}), "
         f"Path({str(folder / 'work')!r}), PredictConfig(shard_size=6, batch_size=4, num_actors=2))"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    return subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, start_new_session=True)
+    return start_python(code)
 
 
 @pytest.mark.slow
-def test_a_killed_driver_is_rerun_to_the_same_bytes(model, root, tmp_path):
+def test_a_killed_driver_is_rerun_to_the_same_bytes(model, tmp_path):
     samples = photographs.samples(tmp_path / "samples", {"crowd": 200, **SIZES}, SIDE)
-    assert start(root, samples, model, tmp_path / "whole").wait() == 0
-    first = start(root, samples, model, tmp_path / "killed")
+    assert start(samples, model, tmp_path / "whole").wait() == 0
+    first = start(samples, model, tmp_path / "killed")
     while len(list((tmp_path / "killed" / "maps").glob("shard-*"))) < 3:
         assert first.poll() is None
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     assert not (tmp_path / "killed" / "maps" / tables.MANIFEST_FILE).exists()
-    assert start(root, samples, model, tmp_path / "killed").wait() == 0
+    assert start(samples, model, tmp_path / "killed").wait() == 0
     assert photographs.files(tmp_path / "killed" / "maps") == photographs.files(tmp_path / "whole" / "maps")

@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import psutil
@@ -12,9 +10,10 @@ import pytest
 
 from pipeline import tables
 from tests.helpers import photographs
+from tests.helpers.processes import start_python
 
 
-def start(root, folder, actors=2):
+def start(folder, actors=2):
     """Start the stage in another process."""
     code = (
         "from pathlib import Path; from pipeline.sism.config import SismConfig; "
@@ -22,8 +21,7 @@ def start(root, folder, actors=2):
         f"config = SismConfig(method='gc', shard_size=2, batch_size=2, num_actors={actors}); "
         f"make_samples(Path({str(folder / 'index')!r}), Path({str(folder / 'samples')!r}), config, 96)"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    return subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, start_new_session=True)
+    return start_python(code)
 
 
 def wait_for_shards(process, samples, count):
@@ -41,17 +39,17 @@ def large(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(large, root):
+def undisturbed(large):
     """The bytes of the table if nothing is killed."""
-    assert start(root, large).wait() == 0
+    assert start(large).wait() == 0
     return photographs.files(large / "samples")
 
 
 @pytest.fixture
-def running(large, undisturbed, root, tmp_path):
+def running(large, undisturbed, tmp_path):
     """The stage on the same collection, in another folder, with some shards finished."""
     shutil.copytree(large / "index", tmp_path / "index")
-    process = start(root, tmp_path)
+    process = start(tmp_path)
     wait_for_shards(process, tmp_path / "samples", 4)
     return process
 
@@ -62,13 +60,13 @@ def child(process, named):
 
 
 @pytest.mark.slow
-def test_a_killed_driver_leaves_whole_shards_and_a_rerun_ends_with_the_same_bytes(running, undisturbed, root, tmp_path):
+def test_a_killed_driver_leaves_whole_shards_and_a_rerun_ends_with_the_same_bytes(running, undisturbed, tmp_path):
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "samples").glob("shard-*")}
     assert not (tmp_path / "samples" / tables.MANIFEST_FILE).exists()
     assert 4 <= len(kept) < 24
-    assert start(root, tmp_path, actors=1).wait() == 0
+    assert start(tmp_path, actors=1).wait() == 0
     assert photographs.files(tmp_path / "samples") == undisturbed
     assert all(file.stat().st_mtime_ns == then for file, then in kept.items())
 
@@ -81,9 +79,9 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(running, undisturbed, tm
 
 
 @pytest.mark.slow
-def test_a_killed_raylet_ends_the_stage_and_a_rerun_ends_with_the_same_bytes(running, undisturbed, root, tmp_path):
+def test_a_killed_raylet_ends_the_stage_and_a_rerun_ends_with_the_same_bytes(running, undisturbed, tmp_path):
     child(running, "raylet").kill()
     assert running.wait(timeout=120) != 0
     assert not (tmp_path / "samples" / tables.MANIFEST_FILE).exists()
-    assert start(root, tmp_path).wait() == 0
+    assert start(tmp_path).wait() == 0
     assert photographs.files(tmp_path / "samples") == undisturbed

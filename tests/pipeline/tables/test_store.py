@@ -1,8 +1,4 @@
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,9 +8,8 @@ from pipeline.cli.verify import DamageError, verify_tables
 from pipeline.sism.config import SismConfig
 from pipeline.sism.stage import make_samples
 from tests.helpers import objectstore, photographs
+from tests.helpers.processes import start_python
 from tests.helpers.rows import ROWS, make_table, rows_of, write_shards
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +205,7 @@ def run(folder, storage_uri, name):
         f"make_samples(Path({str(folder / 'index')!r}), Path({str(folder / 'samples' / name)!r}), "
         f"SismConfig(method='gc', shard_size=2, batch_size=2, num_actors=2), 96, {storage_uri!r})"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment)
+    return start_python(code)
 
 
 @pytest.mark.slow
