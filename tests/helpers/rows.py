@@ -1,6 +1,7 @@
 """Small tables: numbers in groups."""
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline import tables
 
@@ -32,8 +33,18 @@ def make_table(folder, table, storage=None, max_weight=2, refuse=(), stage="sism
     return shards, writer.missing
 
 
-def flip_bit(file, share=0.25):
-    """Flip one bit of a file, at this share of its length."""
+def flip_bit(file, share=0.25, column=None):
+    """Flip one bit of a file, at this share of its length, or of the length of a column of its first row group."""
     content = bytearray(file.read_bytes())
-    content[int(len(content) * share)] ^= 1
+    start, length = (0, len(content)) if column is None else _find_column(file, column)
+    content[start + int(length * share)] ^= 1
     file.write_bytes(content)
+
+
+def _find_column(file, name):
+    """Where the pages of a column lie in a Parquet file, and how many bytes they are."""
+    group = pq.read_metadata(file).row_group(0)
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    chunk = next(one for one in chunks if one.path_in_schema == name)
+    start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+    return start, chunk.total_compressed_size
