@@ -52,7 +52,7 @@ def main(
     for part in config.get("freeze", []):
         model.part(part).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)
-    table = write_memory_map(samples, out / "samples.arrow")
+    table = write_memory_map({"toys": samples}, out / "samples.arrow")
     split = split_groups(table, config["validation"], config["seed"])
     if model.config.init == "whitened":
         whitening.whiten_compression(model, load_examples(table, split).to(device), whitening.PRETRAINED_POWER)

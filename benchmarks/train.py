@@ -108,7 +108,7 @@ def speed(
             for number in range(rounds):
                 alone = ray.get(work.remote(Config(size=size, width=width, init="he"), config, 15.0))
                 target, began = Path(folder, f"model-{number}"), time.perf_counter()
-                train_model(samples, target, config, network)
+                train_model({"toys": samples}, target, config, network)
                 total = time.perf_counter() - began
                 history = pd.read_csv(target / "history.csv")
                 found = history["images_per_s"].iloc[1:].max()
@@ -138,7 +138,7 @@ def loaders(size: Size = 224, groups: int = 40) -> None:
     """Images/s of threads, of torch's DataLoader and of Ray Data, the first batch's wait apart."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "samples.arrow")
-        table = write_memory_map(write(Path(folder, "samples"), groups, size), file)
+        table = write_memory_map({"toys": write(Path(folder, "samples"), groups, size)}, file)
         plan = plan_epoch(split_groups(table, 0.0, 0).train, 10, 0, 0)
         slots = [slot for step in assign_to_rank(plan, 1, 0) for slot in step]
         loader = BatchLoader(table, 0, Augmentation(0.5))

@@ -39,7 +39,7 @@ def test_every_section_is_valid_after_a_preset(preset, applied):
     for name in content["datasets"]:
         params.load_section(f"datasets.{name}", Dataset, file)
     assert set(content["benchmarks"]) <= set(content["datasets"])
-    assert content["train"]["dataset"] in content["datasets"]
+    assert set(params.load_section("train", TrainConfig, file).datasets) <= set(content["datasets"])
 
 
 def test_the_demo_preset_is_params_yaml_as_it_is_checked_in(applied):

@@ -5,6 +5,7 @@ from icnet.training.batch import Batch
 from icnet.training.layout import EpochLayout
 from icnet.training.loop import DivergedError, PlannedStep, Step, check_losses, run_steps
 from icnet.training.optim import OPTIMIZERS, WARMUP_START, make_optimizer, make_schedule, read_rates
+from icnet.training.pooling import SivSources
 from icnet.training.state import (
     EMA_FILE,
     MODEL_FILE,
@@ -27,6 +28,7 @@ __all__ = [
     "DivergedError",
     "EpochLayout",
     "PlannedStep",
+    "SivSources",
     "Step",
     "Training",
     "check_losses",

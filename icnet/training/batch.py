@@ -1,6 +1,7 @@
 """A batch: images of one group with their SISMs and masks."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,22 +11,27 @@ from torch import Tensor
 class Batch:
     """Images [n, 3, s, s] of one group with SISMs and masks [n, 1, s, s], n >= 2.
 
-    `weight` multiplies the batch's loss in the loss of its step; 0 leaves the batch out of the gradient.
+    `weight` multiplies the batch's loss in the loss of its step; 0 leaves the batch out of the gradient. `stored`: the
+    images' frozen features, [n, c, h, w] at each depth (`ICNet.compute_stored`); empty where they are computed anew.
     """
 
     images: Tensor
     sisms: Tensor
     masks: Tensor
     weight: float = 1.0
+    stored: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device. A pinned batch is copied while the device computes."""
-        images, sisms, masks = (part.to(device, non_blocking=True) for part in (self.images, self.sisms, self.masks))
-        return Batch(images, sisms, masks, self.weight)
+        return self._map_tensors(lambda part: part.to(device, non_blocking=True))
 
     def pin(self) -> "Batch":
         """The batch in page-locked memory."""
-        return Batch(self.images.pin_memory(), self.sisms.pin_memory(), self.masks.pin_memory(), self.weight)
+        return self._map_tensors(lambda part: part.pin_memory())
+
+    def _map_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        images, sisms, masks = (change(part) for part in (self.images, self.sisms, self.masks))
+        return replace(self, images=images, sisms=sisms, masks=masks, stored=tuple(map(change, self.stored)))

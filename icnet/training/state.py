@@ -19,10 +19,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from icnet.loss import iou_loss
+from icnet.loss import LOSSES
 from icnet.precision import PRECISIONS
 from icnet.training.batch import Batch
 from icnet.training.layout import EpochLayout
+from icnet.training.pooling import SivSources
 from icnet.training.ranks import broadcast_buffers, broadcast_state
 
 MODEL_FILE, EMA_FILE, STATE_FILE = "model.safetensors", "ema.safetensors", "state.pt"
@@ -37,8 +38,9 @@ class Training:
 
     `parallel` runs the forward pass: the model itself, or its DistributedDataParallel (with `broadcast_buffers=False`,
     as every step broadcasts them). `ema_decay` is the decay of the averaged weights. `layout` divides epochs into
-    steps; `epoch` counts finished epochs and `position` finished batches of the next one. Parts without a trained
-    parameter stay in evaluation mode, so that their batch norms do not move.
+    steps; `loss` is a name in `icnet.loss.LOSSES`; `siv_sources` says what SIVs are pooled from. `epoch` counts
+    finished epochs and `position` finished batches of the next one. Parts without a trained parameter stay in
+    evaluation mode, so that their batch norms do not move.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Training:
         grad_clip_norm: float | None = None,
         ema_decay: float | None = None,
         layout: EpochLayout = EpochLayout(),  # noqa: B008 (frozen)
+        loss: str = "iou",
+        siv_sources: SivSources = SivSources(),  # noqa: B008 (frozen)
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.parallel = model if parallel is None else parallel
@@ -61,7 +65,7 @@ class Training:
         if ema_decay is not None:
             average = get_ema_multi_avg_fn(ema_decay)
             self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-        self.layout = layout
+        self.layout, self.loss, self.siv_sources = layout, LOSSES[loss], siv_sources
         self.epoch = self.position = 0
         self._frozen = _find_frozen(model)
 
@@ -140,8 +144,11 @@ class Training:
     def _backward(self, batch: Batch) -> Tensor:
         """Add the gradient of a batch's weighted loss; returns the loss, detached."""
         with self.autocast():
-            maps = self.parallel(batch.images, batch.sisms)
-        loss = batch.weight * iou_loss(maps.float(), batch.masks)
+            pooled = self.siv_sources.choose(self.model, batch)
+            given = {"pooled": pooled, "stored": batch.stored or None}
+            options = {name: value for name, value in given.items() if value is not None}
+            maps = self.parallel(batch.images, batch.sisms, **options)
+        loss = batch.weight * self.loss(maps.float(), batch.masks)
         self.scaler.scale(loss).backward()
         return loss.detach()
 

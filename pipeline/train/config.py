@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.runtime import params
 
@@ -30,12 +30,22 @@ class TrainConfig(params.Section):
         "retries": "max_failures",
     }
 
-    dataset: str = Field("", description="name in `datasets` to train on")
+    dataset: str | list[str] = Field(
+        "", description="name in `datasets` to train on, or a list of names; groups of equal names stay apart"
+    )
     seed: int = Field(0, ge=0, description="seed of the first weights, the split, the order and the augmentation")
     validation: Share | list[str] = Field(
         0.15, description="share of the groups held out for validation, or a list of their names"
     )
     batch_size: int = Field(10, ge=2, description="images in a batch, all of one group")
+    min_batch_size: int | None = Field(
+        None, ge=2, description="`sampling: groups`: smallest batch; sizes vary up to `batch_size`. null: always that"
+    )
+    sampling: Literal["images", "groups"] = Field(
+        "images",
+        description="`images`: every image once an epoch; `groups`: each batch draws a group, large groups more often,"
+        " in proportion to the square root of their size",
+    )
     epochs: Count = Field(60, description="passes over the training images")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     crop: Share = Field(0.0, description="largest share of a side that a random crop removes")
@@ -43,7 +53,14 @@ class TrainConfig(params.Section):
     sism_noise: Share = Field(
         0.0, description="share of the SISMs that lose a rectangle, are faded, or also show another image's objects"
     )
+    siv_masks: Share = Field(0.0, description="share of the batches whose SIVs are pooled from the masks")
+    siv_looks: Share = Field(
+        0.0, description="share of the batches whose SIVs are pooled from the maps of a first look, not from the SISMs"
+    )
 
+    loss: Literal["iou", "combined"] = Field(
+        "iou", description="equation 3, or cross-entropy with the IoU losses of foreground and background"
+    )
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam (coupled weight decay) or AdamW")
     lr: Rate = Field(1e-5, description="learning rate")
     backbone_lr: Rate | None = Field(
@@ -88,6 +105,11 @@ class TrainConfig(params.Section):
     )
     use_gpu: bool | None = Field(None, description="true: GPUs only; false: CPUs only; null: GPUs where there are any")
 
+    store_features: bool = Field(
+        False,
+        description="compute the features of a frozen backbone once an image; a flipped image gets mirrored features."
+        " Needs `crop: 0` and `color_jitter: 0`",
+    )
     prefetch_threads: Count | None = Field(
         None, description="threads per worker that decode batches; null: 1 on a CPU, up to 8 beside a GPU"
     )
@@ -96,6 +118,24 @@ class TrainConfig(params.Section):
     checkpoint_every: Count = Field(1, description="epochs between checkpoints; the best epoch always has one")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints within an epoch; null: none")
     max_failures: int = Field(3, ge=0, description="restarts from the last checkpoint after a worker died")
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names in `dataset`."""
+        return [self.dataset] if isinstance(self.dataset, str) else self.dataset
+
+    @model_validator(mode="after")
+    def _check_options(self) -> "TrainConfig":
+        names = self.datasets
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"dataset must be a name, or a list of different names, got {names}")
+        if self.min_batch_size is not None and self.min_batch_size > self.batch_size:
+            raise ValueError(f"min_batch_size {self.min_batch_size} is above batch_size {self.batch_size}")
+        if self.siv_masks + self.siv_looks > 1:
+            raise ValueError("siv_masks and siv_looks are shares of the same batches: their sum must not be above 1")
+        if self.store_features and (self.crop or self.color_jitter):
+            raise ValueError("store_features needs crop 0 and color_jitter 0: both change the features")
+        return self
 
 
 OPERATIONAL = {"prefetch_threads", "panels_every", "checkpoint_every", "checkpoint_steps", "max_failures"}

@@ -5,7 +5,7 @@ decoding releases Python's lock, and DataLoader's processes would copy every bat
 compares them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from icnet.training import Batch
 from pipeline import tables
 from pipeline.runtime.files import replace_when_done
 from pipeline.train.augment import NO_AUGMENTATION, Augmentation
+from pipeline.train.features import StoredFeatures, arrange_features
 from pipeline.train.sampler import BatchSlot
 from pipeline.train.sism_noise import corrupt_sisms
 from pipeline.train.split import Split
@@ -27,15 +28,24 @@ MAX_EXAMPLES = 64
 """Images that the first weights may depend on."""
 
 
-def write_memory_map(samples: Path, file: Path) -> pa.Table:
-    """Copy the columns that training reads into one file, unless it is there, and open it."""
+def write_memory_map(samples: Mapping[str, Path], file: Path) -> pa.Table:
+    """Copy the columns that training reads of samples tables, by dataset, into one file, unless it is there; open it.
+
+    With several datasets a group is named <dataset>/<group>.
+    """
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         schema = pa.schema([tables.SAMPLES.field(name) for name in COLUMNS])
         with replace_when_done(file) as temporary, pa.ipc.new_file(temporary, schema) as writer:
-            for shard in tables.iterate_shards(samples, COLUMNS):
-                writer.write_table(shard)
+            for dataset, table in samples.items():
+                for shard in tables.iterate_shards(table, COLUMNS):
+                    writer.write_table(_name_groups(shard, dataset) if len(samples) > 1 else shard)
     return open_memory_map(file)
+
+
+def _name_groups(shard: pa.Table, dataset: str) -> pa.Table:
+    names = pa.array([f"{dataset}/{group}" for group in shard["group"].to_pylist()], pa.string())
+    return shard.set_column(shard.schema.get_field_index("group"), shard.schema.field("group"), names)
 
 
 def open_memory_map(file: Path) -> pa.Table:
@@ -54,9 +64,15 @@ class BatchLoader:
     """Decodes batches of the samples table and augments those for training."""
 
     def __init__(
-        self, samples: pa.Table, seed: int, augmentation: Augmentation = NO_AUGMENTATION, pin: bool = False
+        self,
+        samples: pa.Table,
+        seed: int,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        pin: bool = False,
+        features: StoredFeatures | None = None,
     ) -> None:
         self.samples, self.seed, self.augmentation, self.pin = samples, seed, augmentation, pin
+        self.features = features
 
     def load_plain(self, rows: Sequence[int]) -> Batch:
         """Images as they are in the table."""
@@ -65,16 +81,21 @@ class BatchLoader:
     def load_slot(self, slot: BatchSlot, epoch: int) -> Batch:
         """A training batch. Its augmentation depends on the seed, the epoch and its number in the epoch's plan."""
         draw = np.random.default_rng([self.seed, epoch, slot.number, 1])
-        members = [self.augmentation(draw, self._decode_row(row)) for row in slot.rows]
+        members = [self.augmentation(draw, [*self._decode_row(row), *self._read_features(row)]) for row in slot.rows]
         if self.augmentation.sism_noise:
-            noisy = corrupt_sisms(draw, np.stack([sism for _, sism, _ in members]), self.augmentation.sism_noise)
-            members = [[image, sism, mask] for (image, _, mask), sism in zip(members, noisy, strict=True)]
+            noisy = corrupt_sisms(draw, np.stack([sism for _, sism, *_ in members]), self.augmentation.sism_noise)
+            members = [[image, sism, *others] for (image, _, *others), sism in zip(members, noisy, strict=True)]
         return self._make_batch(members, slot.weight)
 
     def _make_batch(self, members: Sequence[list[np.ndarray]], weight: float) -> Batch:
-        pictures, sisms, masks = (np.stack(views) for views in zip(*members, strict=True))
-        batch = Batch(images.normalize(pictures), images.scale_maps(sisms), images.scale_maps(masks), weight)
+        pictures, sisms, masks, *features = (np.stack(views) for views in zip(*members, strict=True))
+        stored = arrange_features(features[0]) if features else ()
+        batch = Batch(images.normalize(pictures), images.scale_maps(sisms), images.scale_maps(masks), weight, stored)
         return batch.pin() if self.pin else batch
+
+    def _read_features(self, row: int) -> list[np.ndarray]:
+        """The stored features of a row, if there are any."""
+        return [] if self.features is None else [self.features.read(row)]
 
     def _decode_row(self, row: int) -> list[np.ndarray]:
         """Image, SISM and mask of a row, uint8."""

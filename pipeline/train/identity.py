@@ -1,7 +1,7 @@
 """What decides a trained model: the fingerprint of a training."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,18 @@ from pipeline.train.job import TrainError
 OUTPUT_VERSION = 1
 """Version of what stage train writes; a new one trains again."""
 
-MODEL_CODE = ("augment", "dataset", "initial", "job", "sampler", "sism_noise", "split", "validation", "worker")
+MODEL_CODE = (
+    "augment",
+    "dataset",
+    "features",
+    "initial",
+    "job",
+    "sampler",
+    "sism_noise",
+    "split",
+    "validation",
+    "worker",
+)
 """Modules of this package that can change the model. The others read options, print, log, draw or store."""
 
 
@@ -42,7 +53,7 @@ class Identity:
         return not other or (same and self.code != other["code"])
 
 
-def identify_training(samples: Path, config: TrainConfig, network: ModelConfig) -> Identity:
+def identify_training(samples: Mapping[str, Path], config: TrainConfig, network: ModelConfig) -> Identity:
     """The identity of a training. Raises TrainError where `model.weights` names no file."""
     return Identity(
         OUTPUT_VERSION,
@@ -53,9 +64,9 @@ def identify_training(samples: Path, config: TrainConfig, network: ModelConfig) 
     )
 
 
-def digest_samples(samples: Path) -> str:
-    """The digest of a finished samples table."""
-    return tables.fingerprint(tables.load_manifest(samples)["shards"])
+def digest_samples(samples: Mapping[str, Path]) -> str:
+    """The digest of finished samples tables, by dataset."""
+    return tables.fingerprint([[name, tables.load_manifest(table)["shards"]] for name, table in samples.items()])
 
 
 def list_model_code(package: Path = Path(__file__).parent, network: Path = Path(icnet.__file__).parent) -> list[Path]:

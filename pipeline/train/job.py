@@ -16,7 +16,8 @@ class TrainError(ValueError):
 class Job:
     """A training as workers see it; paths are absolute and on a disk that all machines share.
 
-    `samples`: memory map of the samples; `initial`: checkpoint of the first weights; `losses`: file of step losses.
+    `samples`: memory map of the samples; `initial`: checkpoint of the first weights; `losses`: file of step losses;
+    `features`: folder of stored features, or None.
     """
 
     config: TrainConfig
@@ -26,3 +27,4 @@ class Job:
     losses: str
     queue: Queue | None
     gpus: bool = False
+    features: str | None = None

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +34,12 @@ Result = TypeVar("Result")
 
 @contextmanager
 def open_recorder(
-    config: TrainConfig, network: ModelConfig, split: Split, samples: Path, identity: Identity, folder: Path
+    config: TrainConfig,
+    network: ModelConfig,
+    split: Split,
+    samples: Mapping[str, Path],
+    identity: Identity,
+    folder: Path,
 ) -> Iterator[Recorder]:
     """The recorder of the training's one run, a new one or that of the interrupted training in `folder`.
 
@@ -47,10 +52,10 @@ def open_recorder(
     def enter(stack: ExitStack) -> Recorder:
         known = json.loads(file.read_text())["run_id"] if file.is_file() else None
         opened = tracking.start_run(
-            f"{config.dataset or samples.name} {identity.fingerprint[:8]}",
+            f"{', '.join(samples)} {identity.fingerprint[:8]}",
             params=None if known else {name: part.model_dump(exclude_defaults=True) for name, part in chosen.items()},
             tags={"fingerprint": identity.fingerprint},
-            datasets=() if known else _describe_data(config, split, samples, identity),
+            datasets=() if known else _describe_data(split, samples, identity),
             resume=known,
             system_metrics=True,
         )
@@ -87,11 +92,11 @@ def finish_run(recorder: Recorder, best: dict[str, float], target: Path) -> None
         ) from error
 
 
-def _describe_data(config: TrainConfig, split: Split, samples: Path, identity: Identity) -> list[tracking.DataSource]:
+def _describe_data(split: Split, samples: Mapping[str, Path], identity: Identity) -> list[tracking.DataSource]:
     """The images of training and of validation as dataset inputs of a run."""
-    name = config.dataset or samples.name
+    name, source = ", ".join(samples), ", ".join(map(str, samples.values()))
     return [
-        tracking.DataSource(name, str(samples), identity.samples, use, sum(map(len, groups.values())), len(groups))
+        tracking.DataSource(name, source, identity.samples, use, sum(map(len, groups.values())), len(groups))
         for use, groups in (("training", split.train), ("validation", split.validation))
     ]
 

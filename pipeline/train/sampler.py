@@ -12,6 +12,9 @@ import numpy as np
 
 from pipeline.train.split import Groups
 
+LARGE_GROUP = 64
+"""Images from which on a group is not drawn more often."""
+
 PlannedBatch = tuple[int, ...]
 """Rows of a batch."""
 
@@ -37,6 +40,25 @@ def plan_epoch(groups: Groups, size: int, seed: int, epoch: int) -> list[Planned
         if len(rows) > 1:
             batches += _divide(rows, size)
     return [batches[number] for number in draw.permutation(len(batches))]
+
+
+def plan_group_batches(
+    groups: Groups, size: int, seed: int, epoch: int, min_size: int | None = None
+) -> list[PlannedBatch]:
+    """As many batches as in `plan_epoch`, each of a group that is drawn by the square root of its size.
+
+    A group counts at most LARGE_GROUP images there. A batch has `min_size` (null: `size`) to `size` images, or all of
+    a smaller group; it never has an image twice, but an epoch may.
+    """
+    draw = np.random.default_rng([seed, epoch])
+    usable = [np.asarray(groups[group]) for group in sorted(groups) if len(groups[group]) > 1]
+    chances = np.sqrt([min(len(rows), LARGE_GROUP) for rows in usable])
+    count = sum(math.ceil(len(rows) / size) for rows in usable)
+    batches: list[PlannedBatch] = []
+    for number in draw.choice(len(usable), size=count, p=chances / chances.sum()):
+        length = int(draw.integers(min_size or size, size + 1))
+        batches.append(tuple(draw.permutation(usable[number])[:length].tolist()))
+    return batches
 
 
 def _divide(rows: list[int], size: int) -> list[PlannedBatch]:

@@ -4,15 +4,20 @@ Killed at any moment, a worker or the whole stage, the training continues from i
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from ray.train import ScalingConfig
 
 from icnet import checkpoint
 from pipeline.runtime import cluster, locks, params, report
+from pipeline.runtime.progress import Progress
 from pipeline.train.config import ModelConfig, TrainConfig
-from pipeline.train.dataset import load_examples, open_memory_map, write_memory_map
+from pipeline.train.dataset import BatchLoader, load_examples, open_memory_map, write_memory_map
+from pipeline.train.features import StoredFeatures, compute_features, list_rows
 from pipeline.train.identity import identify_training
 from pipeline.train.initial import build_initial_model
 from pipeline.train.job import Job, TrainError
@@ -25,13 +30,17 @@ from pipeline.train.reports import format_duration, format_scores
 from pipeline.train.split import Split, split_groups
 from pipeline.train.workspace import Workspace
 
-INITIAL_FILE, LOSSES_FILE = "initial.safetensors", "step_losses.bin"
+INITIAL_FILE, LOSSES_FILE, FEATURES_FOLDER = "initial.safetensors", "step_losses.bin", "features"
+
+FEATURES_BATCH = 16
+"""Images whose features are computed at once."""
 
 
-def train_model(samples: Path, target: Path, config: TrainConfig, network: ModelConfig) -> None:
-    """Train into `target`, continue an interrupted training, or return at once where `target` has its model already.
+def train_model(samples: Mapping[str, Path], target: Path, config: TrainConfig, network: ModelConfig) -> None:
+    """Train on samples tables, by dataset, into `target`.
 
-    Raises TrainError where it cannot start or stops before its end, SplitError where there is nothing to train on.
+    An interrupted training continues; where `target` has its model already, the stage returns at once. Raises
+    TrainError where it cannot start or stops before its end, SplitError where there is nothing to train on.
     """
     began = time.monotonic()
     identity = identify_training(samples, config, network)
@@ -43,6 +52,8 @@ def train_model(samples: Path, target: Path, config: TrainConfig, network: Model
     with workspace.open():
         split = split_groups(write_memory_map(samples, workspace.memory_map), config.validation, config.seed)
         write_initial_model(workspace, config, network, split)
+        if config.store_features:
+            write_features(workspace, split)
         repair_snapshot(workspace.folder)
         with cluster.connect():
             scaling = scaling_config(config)
@@ -68,6 +79,30 @@ def write_initial_model(workspace: Workspace, config: TrainConfig, network: Mode
     checkpoint.save(model, file)
 
 
+def write_features(workspace: Workspace, split: Split) -> None:
+    """Compute the features of the training images that are not stored yet.
+
+    Raises TrainError where the backbone is not frozen.
+    """
+    stored = StoredFeatures(workspace.folder / FEATURES_FOLDER, list_rows(split.train.values()))
+    model = checkpoint.load(workspace.folder / INITIAL_FILE)
+    if not model.backbone.frozen:
+        raise TrainError(f"train.store_features: training changes the features of {model.config.backbone}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loader = BatchLoader(open_memory_map(workspace.memory_map), 0)
+    with Progress("features", len(stored.rows)) as progress:
+        missing = stored.list_missing()
+        progress.update(len(stored.rows) - sum(len(rows) for _, rows in missing))
+        for number, rows in missing:
+            starts = range(0, len(rows), FEATURES_BATCH)
+            batches = (loader.load_plain(rows[start : start + FEATURES_BATCH]).images for start in starts)
+            computed = []
+            for features in compute_features(model.to(device), (batch.to(device) for batch in batches)):
+                computed.append(features)
+                progress.update(len(features))
+            stored.write(number, np.concatenate(computed))
+
+
 def run_workers(
     config: TrainConfig,
     split: Split,
@@ -81,13 +116,23 @@ def run_workers(
 
     Raises TrainError where the training diverges, the workers fail too often, or MLflow does not answer at the end.
     """
-    initial, losses = workspace.folder / INITIAL_FILE, workspace.folder / LOSSES_FILE
+    folder = workspace.folder
+    features = str(folder / FEATURES_FOLDER) if config.store_features else None
     with receive_reports(recorder) as queue:
-        job = Job(config, split, str(workspace.memory_map), str(initial), str(losses), queue, scaling.use_gpu)
-        result = run_training(job, scaling, workspace.folder)
+        job = Job(
+            config,
+            split,
+            str(workspace.memory_map),
+            str(folder / INITIAL_FILE),
+            str(folder / LOSSES_FILE),
+            queue,
+            scaling.use_gpu,
+            features,
+        )
+        result = run_training(job, scaling, folder)
     if recorder.divergence is not None:
         raise TrainError(f"training stopped: {recorder.divergence}")
-    best = write_outputs(result, initial, target, facts)
+    best = write_outputs(result, folder / INITIAL_FILE, target, facts)
     finish_run(recorder, best, target)
     return best
 
@@ -122,7 +167,7 @@ def print_setup(split: Split, scaling: ScalingConfig, workspace: Workspace) -> N
 
 
 def main(samples: Path, model: Path) -> None:
-    """Train a model on the samples table SAMPLES into the folder MODEL."""
+    """Train a model on tables in the folder SAMPLES, those that train.dataset names, into the folder MODEL."""
     config, network = params.load_section("train", TrainConfig), params.load_section("model", ModelConfig)
     with locks.lock_output(model):
-        train_model(samples, model, config, network)
+        train_model({name: samples / name for name in config.datasets}, model, config, network)

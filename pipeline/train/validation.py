@@ -1,6 +1,6 @@
 """Validation during training: whole groups, scores over all ranks, and a picture of each group."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from icnet import images
 from icnet.inference import Predictor, join_predictions
-from icnet.loss import iou_loss
 from icnet.model import ICNet, Prediction
 from icnet.training import Batch, Training
 from pipeline import pictures
@@ -42,7 +41,7 @@ class Validation:
         Every rank calls this and gets the same numbers: those of rank 0's weights, which are the ones to be saved.
         """
         training.share_best_model()
-        sums = _Sums()
+        sums = _Sums(training.loss)
         for batch in self._load_groups():
             found = predict_group(training, batch)
             sums.add(found.maps.float().cpu(), select_map(training, found.maps).float().cpu(), batch.masks)
@@ -95,14 +94,15 @@ def draw_panel(table: pa.Table, found: Prediction, maps: Tensor, shown: Sequence
 class _Sums:
     """Sums over images: their number, their loss, and the scores of `pipeline.metrics`."""
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.loss = loss
         self.sums = np.zeros(2 + len(score.NUMBERS) + len(score.CURVES) * score.THRESHOLDS)
 
     def add(self, maps: Tensor, final: Tensor, masks: Tensor) -> None:
         """Add images with maps [n, 4, s, s], final maps and masks [n, 1, s, s]."""
         for every, found, mask in zip(maps, final, masks, strict=True):
             one = score.score_map(images.quantize(found[0]), images.quantize(mask[0]))
-            loss = float(iou_loss(every[None], mask[None]))
+            loss = float(self.loss(every[None], mask[None]))
             self.sums += np.concatenate([[1.0, loss], one.numbers, one.curves.ravel()])
 
     def means(self, device: torch.device) -> dict[str, float]:

@@ -18,15 +18,16 @@ from icnet.inference import compile_parts
 from icnet.memory import keep_freed_blocks
 from icnet.model import ICNet
 from icnet.precision import resolve_precision
-from icnet.training import Batch, EpochLayout, Step, Training
+from icnet.training import Batch, EpochLayout, SivSources, Step, Training
 from pipeline.runtime import parallel
 from pipeline.train.augment import Augmentation
 from pipeline.train.dataset import BatchLoader, open_memory_map
+from pipeline.train.features import StoredFeatures, list_rows
 from pipeline.train.job import Job
 from pipeline.train.losses import LossFile
 from pipeline.train.meter import Meter
 from pipeline.train.reports import Divergence, Epoch, Panel, Report, Steps
-from pipeline.train.sampler import BatchSlot, PlannedBatch, assign_to_rank, plan_epoch
+from pipeline.train.sampler import BatchSlot, PlannedBatch, assign_to_rank, plan_epoch, plan_group_batches
 from pipeline.train.validation import Validation
 
 UNSCORED = -1e9
@@ -56,7 +57,10 @@ class Worker:
         self.num_losses = count
         gpu = self.training.device.type == "cuda"
         changes = Augmentation(job.config.flip, job.config.crop, job.config.color_jitter, job.config.sism_noise)
-        self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, pin=gpu)
+        stored = None
+        if job.features is not None:
+            stored = StoredFeatures(Path(job.features), list_rows(job.split.train.values()))
+        self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, gpu, stored)
         self.threads = job.config.prefetch_threads or (min(8, cores) if gpu else 1)
         held = job.split.validation
         self.validation = Validation(held, self.loader, self.ranks, self.rank, self.threads) if held else None
@@ -109,7 +113,10 @@ class Worker:
 
     def _plan(self, epoch: int) -> list[PlannedBatch]:
         """The batches of an epoch, over all ranks."""
-        return plan_epoch(self.job.split.train, self.config.batch_size, self.config.seed, epoch)
+        groups, config = self.job.split.train, self.config
+        if config.sampling == "groups":
+            return plan_group_batches(groups, config.batch_size, config.seed, epoch, config.min_batch_size)
+        return plan_epoch(groups, config.batch_size, config.seed, epoch)
 
     def _make_training(self) -> Training:
         """The training at its start."""
@@ -131,7 +138,16 @@ class Worker:
         schedule = training.make_schedule(optimizer, config.schedule, config.epochs * layout.num_steps, config.warmup)
         precision = self._choose_precision(device)
         return Training(
-            model, optimizer, schedule, parallel, precision, config.grad_clip_norm, config.ema_decay, layout
+            model,
+            optimizer,
+            schedule,
+            parallel,
+            precision,
+            config.grad_clip_norm,
+            config.ema_decay,
+            layout,
+            config.loss,
+            SivSources(config.siv_masks, config.siv_looks),
         )
 
     def _load_model(self) -> ICNet:

@@ -22,24 +22,26 @@ OPTIONS = {"dataset": "toys", "epochs": 2, "batch_size": 4, "lr": 1e-3, "use_gpu
 NETWORK = {"size": SIDE, "width": 0.05, "init": "he"}
 
 
-def make_sample(group, number, sides):
-    """A polygon of `sides` corners on noise; its SISM is the mask with noise."""
+def make_sample(group, number, sides, side=SIDE):
+    """A polygon of `sides` corners on noise, `side` px; its SISM is the mask with noise."""
     draw = np.random.default_rng([sides, number])
-    mask = Image.new("L", (SIDE, SIDE))
+    mask = Image.new("L", (side, side))
     x, y = draw.integers(10, 22, 2).tolist()
     ImageDraw.Draw(mask).regular_polygon((x, y, 8), sides, rotation=int(draw.integers(360)), fill=255)
     inside = np.asarray(mask)
-    picture = draw.integers(0, 120, (SIDE, SIDE, 3), np.uint8) + (inside[..., None] // 2)
+    picture = draw.integers(0, 120, (side, side, 3), np.uint8) + (inside[..., None] // 2)
     sism = np.clip(inside * 0.6 + draw.normal(40, 30, inside.shape), 0, 255).astype(np.uint8)
     encoded = {"image": picture.astype(np.uint8), "sism": sism, "mask": inside}
-    key = {"group": group, "name": f"{number:02d}", "height": SIDE, "width": SIDE, "digest": f"{group}{number}"}
+    key = {"group": group, "name": f"{number:02d}", "height": side, "width": side, "digest": f"{group}{number}"}
     return key | {name: images.encode(array) for name, array in encoded.items()}
 
 
-def write_samples(folder):
+def write_samples(folder, side=SIDE):
     """A finished samples table: three groups to train on, one of them with a single image, and one to validate on."""
     counts = {"alone": (1, 4), "hexagon": (6, 6), "square": (9, 4), "triangle": (10, 3)}
-    rows = [make_sample(group, number, sides) for group, (count, sides) in counts.items() for number in range(count)]
+    rows = [
+        make_sample(group, number, sides, side) for group, (count, sides) in counts.items() for number in range(count)
+    ]
     tables.write_table(folder, pa.Table.from_pylist(rows, tables.SAMPLES), [])
     return folder
 
@@ -49,7 +51,13 @@ class Stage:
 
     def __init__(self, folder, samples, init="whitened", **changes):
         self.folder, self.samples = folder, samples
-        options = OPTIONS | {"epochs": 8, "num_workers": 2, "checkpoint_steps": 2, "schedule": "cosine"}
+        options = OPTIONS | {
+            "dataset": samples.name,
+            "epochs": 8,
+            "num_workers": 2,
+            "checkpoint_steps": 2,
+            "schedule": "cosine",
+        }
         options |= {"ema_decay": 0.9, "crop": 0.2, "color_jitter": 0.2, "sism_noise": 0.5} | changes
         network = NETWORK | {"init": init}
         (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": options, "model": network}))
@@ -64,7 +72,7 @@ class Stage:
         return file.parent
 
     def start(self):
-        command = [sys.executable, "-m", "pipeline.train", str(self.samples), "data/model"]
+        command = [sys.executable, "-m", "pipeline.train", str(self.samples.parent), "data/model"]
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True)
 
     def wait_for(self, process, epoch):

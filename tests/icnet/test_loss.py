@@ -4,7 +4,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from icnet.loss import iou_loss
+from icnet.loss import combined_loss, iou_loss
 
 
 def test_a_perfect_map_costs_nothing_and_an_opposite_one_costs_1():
@@ -42,3 +42,24 @@ def test_the_gradient_is_right():
 def test_shapes_in_signatures_are_checked_while_tests_run():
     with pytest.raises(TypeCheckError):
         iou_loss(torch.rand(2, 3, 4, 4), torch.rand(2, 1, 5, 5))
+
+
+def test_the_combined_loss_is_small_for_right_maps_and_large_for_wrong_ones():
+    masks = torch.zeros(2, 1, 8, 8)
+    masks[:, :, 2:5, 2:5] = 1
+    right = (masks * 0.98 + 0.01).repeat(1, 4, 1, 1)
+    assert combined_loss(right, masks) < 0.2
+    assert combined_loss(1 - right, masks) > 3
+
+
+def test_the_combined_loss_has_a_gradient_on_an_empty_mask():
+    maps = torch.full((1, 1, 8, 8), 0.5, requires_grad=True)
+    combined_loss(maps, torch.zeros(1, 1, 8, 8)).backward()
+    assert (maps.grad > 0).all()
+
+
+def test_the_combined_loss_has_the_gradient_of_its_formula():
+    draw = torch.Generator().manual_seed(0)
+    maps = (torch.rand(2, 2, 3, 3, generator=draw, dtype=torch.double) * 0.8 + 0.1).requires_grad_()
+    masks = torch.rand(2, 1, 3, 3, generator=draw, dtype=torch.double).round()
+    assert torch.autograd.gradcheck(combined_loss, (maps, masks))

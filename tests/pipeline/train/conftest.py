@@ -23,7 +23,7 @@ def make_job(samples, tmp_path):
 
     def make(**changes):
         config, stored, initial = TrainConfig(**OPTIONS | changes), tmp_path / "samples.arrow", tmp_path / "first"
-        split = split_groups(write_memory_map(samples, stored), config.validation, config.seed)
+        split = split_groups(write_memory_map({"toys": samples}, stored), config.validation, config.seed)
         checkpoint.save(build_initial_model(config, ModelConfig(**NETWORK)), initial)
         return Job(config, split, str(stored), str(initial), str(tmp_path / "losses"), queue=None)
 

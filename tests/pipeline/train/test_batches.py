@@ -14,7 +14,7 @@ from pipeline import tables
 from pipeline.runtime import parallel
 from pipeline.train.augment import Augmentation
 from pipeline.train.dataset import COLUMNS, BatchLoader, open_memory_map, write_memory_map
-from pipeline.train.sampler import BatchSlot, assign_to_rank, plan_epoch
+from pipeline.train.sampler import BatchSlot, assign_to_rank, plan_epoch, plan_group_batches
 from pipeline.train.split import SplitError, split_groups
 
 GROUPS = {"owl": list(range(0, 21)), "cup": list(range(21, 25)), "one": [25], "key": list(range(26, 46))}
@@ -60,6 +60,24 @@ def test_a_plan_depends_on_the_seed_and_the_epoch_alone():
     assert plan_epoch(dict(reversed(GROUPS.items())), 10, 3, 5) == first
     assert plan_epoch(GROUPS, 10, 3, 6) != first
     assert plan_epoch(GROUPS, 10, 4, 5) != first
+
+
+def test_large_groups_are_drawn_more_often_by_the_root_of_their_size():
+    groups = rows({"small": 4, "middle": 16, "large": 64, "huge": 600, "one": 1})
+    drawn = [batch for epoch in range(40) for batch in plan_group_batches(groups, 8, 0, epoch)]
+    counts = {name: sum(batch[0] in members for batch in drawn) for name, members in groups.items()}
+    assert counts["one"] == 0 and len(drawn) == 40 * len(plan_epoch(groups, 8, 0, 0))
+    shares = {name: count / len(drawn) for name, count in counts.items()}
+    expected = {"small": 2 / 22, "middle": 4 / 22, "large": 8 / 22, "huge": 8 / 22, "one": 0}
+    assert shares == pytest.approx(expected, abs=0.03)
+
+
+def test_batches_of_drawn_groups_vary_in_size_and_have_no_image_twice():
+    drawn = [batch for epoch in range(10) for batch in plan_group_batches(rows({"a": 30, "b": 5}), 8, 0, epoch, 4)]
+    assert {len(batch) for batch in drawn} == {4, 5, 6, 7, 8}
+    assert all(len(set(batch)) == len(batch) for batch in drawn)
+    assert all(max(batch) < 30 or min(batch) >= 30 for batch in drawn)
+    assert plan_group_batches(GROUPS, 8, 1, 2, 4) == plan_group_batches(dict(reversed(GROUPS.items())), 8, 1, 2, 4)
 
 
 @given(counts=sizes, ranks=st.integers(1, 5), accumulated=st.integers(1, 3))
@@ -144,7 +162,7 @@ def samples(tmp_path):
         for number in range(count)
     ]
     tables.write_table(tmp_path / "samples", pa.Table.from_pylist(records, tables.SAMPLES), [])
-    return write_memory_map(tmp_path / "samples", tmp_path / "samples.arrow")
+    return write_memory_map({"toys": tmp_path / "samples"}, tmp_path / "samples.arrow")
 
 
 def test_a_memory_map_holds_the_rows_of_the_table(samples, tmp_path):

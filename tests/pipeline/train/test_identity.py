@@ -19,19 +19,19 @@ KNOWN = Identity(version=1, options="o", weights=None, samples="s", code="c")
 
 def test_options_weights_and_samples_that_may_change_the_model_make_another_training(samples, tmp_path):
     config, network = TrainConfig(**OPTIONS), ModelConfig(**NETWORK)
-    name = identify_training(samples, config, network).fingerprint
+    name = identify_training({"toys": samples}, config, network).fingerprint
     same = config.model_copy(update={"prefetch_threads": 3, "max_failures": 0, "panels_every": 2})
-    assert name == identify_training(samples, same, network).fingerprint
+    assert name == identify_training({"toys": samples}, same, network).fingerprint
     for changes in ({"lr": 2e-3}, {"num_workers": 2}, {"decay_all": False}):
-        assert name != identify_training(samples, config.model_copy(update=changes), network).fingerprint
-    assert name != identify_training(samples, config, ModelConfig(**NETWORK | {"width": 0.1})).fingerprint
+        assert name != identify_training({"toys": samples}, config.model_copy(update=changes), network).fingerprint
+    assert name != identify_training({"toys": samples}, config, ModelConfig(**NETWORK | {"width": 0.1})).fingerprint
     (tmp_path / "weights").write_bytes(b"1")
     weighted = network.model_copy(update={"weights": str(tmp_path / "weights")})
-    first = identify_training(samples, config, weighted).fingerprint
+    first = identify_training({"toys": samples}, config, weighted).fingerprint
     (tmp_path / "weights").write_bytes(b"2")
-    assert len({name, first, identify_training(samples, config, weighted).fingerprint}) == 3
+    assert len({name, first, identify_training({"toys": samples}, config, weighted).fingerprint}) == 3
     with pytest.raises(TrainError, match=r"model\.weights: there is no file nowhere"):
-        identify_training(samples, config, network.model_copy(update={"weights": "nowhere"}))
+        identify_training({"toys": samples}, config, network.model_copy(update={"weights": "nowhere"}))
 
 
 @pytest.mark.parametrize("file", ["sism_noise", "sampler", "augment", "validation", "worker", "split", "dataset"])

@@ -91,7 +91,7 @@ def test_a_training_without_its_mlflow_server_does_not_begin(monkeypatch, tmp_pa
     began = time.monotonic()
     with (
         pytest.raises(TrainError, match=r"127\.0\.0\.1:9 does not answer .*training has not begun"),
-        mlflow_run.open_recorder(TrainConfig(), ModelConfig(), split, tmp_path, known, tmp_path),
+        mlflow_run.open_recorder(TrainConfig(), ModelConfig(), split, {"toys": tmp_path}, known, tmp_path),
     ):
         raise AssertionError("there is no server")
     assert time.monotonic() - began < 120  # MLflow's own limit is minutes for each request

@@ -32,7 +32,7 @@ from tests.helpers.trainings import NETWORK, OPTIONS, SIDE
 
 def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_path, ray_session, mlflow_here, capsys):
     target = tmp_path / "data" / "model"
-    train_model(samples, target, TrainConfig(**OPTIONS), ModelConfig(**NETWORK))
+    train_model({"toys": samples}, target, TrainConfig(**OPTIONS), ModelConfig(**NETWORK))
     files = ["history.csv", "last.safetensors", "model.safetensors", "run.json"]
     assert sorted(file.name for file in target.iterdir()) == files
     history, facts = pd.read_csv(target / "history.csv"), json.loads((target / "run.json").read_text())
@@ -71,10 +71,10 @@ def test_whitened_compressions_that_are_frozen_are_kept(samples, tmp_path, ray_s
         TrainConfig(**OPTIONS | {"freeze": ["backbone", "compress"]}),
         ModelConfig(**NETWORK | {"init": "whitened"}),
     )
-    train_model(samples, tmp_path / "model", config, network)
+    train_model({"toys": samples}, tmp_path / "model", config, network)
     model = checkpoint.load(tmp_path / "model" / "model.safetensors")
     kept = {name: weight.clone() for name, weight in model.compress.state_dict().items()}
-    table = write_memory_map(samples, tmp_path / "samples.arrow")
+    table = write_memory_map({"toys": samples}, tmp_path / "samples.arrow")
     whitening.whiten_compression(model, load_examples(table, split_groups(table, config.validation, config.seed)))
     for name, weight in model.compress.state_dict().items():
         torch.testing.assert_close(kept[name], weight, rtol=0.01, atol=0.001)
@@ -158,7 +158,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_once_with_what_to_change(
 ):
     config = TrainConfig(**OPTIONS | {"lr": 1e30})
     with pytest.raises(TrainError, match=r"^training stopped: the loss is not finite in epoch .*lower `lr`") as found:
-        train_model(samples, tmp_path / "model", config, ModelConfig(**NETWORK))
+        train_model({"toys": samples}, tmp_path / "model", config, ModelConfig(**NETWORK))
     assert "run it again" not in str(found.value)
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
@@ -175,7 +175,7 @@ def test_a_finished_training_is_not_repeated_and_a_damaged_or_other_one_is(
     target = tmp_path / "model"
 
     def train(**changes):
-        train_model(samples, target, config.model_copy(update=changes), network)
+        train_model({"toys": samples}, target, config.model_copy(update=changes), network)
         return json.loads((target / "run.json").read_text())["run_id"]
 
     first = train()
