@@ -17,23 +17,31 @@ CLIENT = """
 import socket, sys
 
 resolve = socket.getaddrinfo
-socket.getaddrinfo = lambda host, *rest, **more: resolve("127.0.0.1" if host == sys.argv[1] else host, *rest, **more)
+socket.getaddrinfo = lambda host, *rest, **more: resolve("127.0.0.1" if host in sys.argv[2:] else host, *rest, **more)
 
 from mlflow.tracking import MlflowClient
 
-client = MlflowClient(f"http://{sys.argv[1]}:{sys.argv[2]}")
-run = client.create_run(client.create_experiment(sys.argv[1]))
-client.log_metric(run.info.run_id, "loss", 0.5)
-client.log_text(run.info.run_id, "text", "file.txt")
-print(client.get_run(run.info.run_id).data.metrics)
+for name in sys.argv[2:]:
+    client = MlflowClient(f"http://{name}:{sys.argv[1]}")
+    run = client.create_run(client.create_experiment(name))
+    client.log_metric(run.info.run_id, "loss", 0.5)
+    client.log_text(run.info.run_id, "text", "file.txt")
+    print(name, client.get_run(run.info.run_id).data.metrics)
 """
-"""Logs to a server by a name that means 127.0.0.1."""
+"""Logs to a server by names that mean 127.0.0.1."""
 
 
-def log(server, name, folder):
+def log(server, names, folder):
     environment = make_environment(folder, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
-    command = [sys.executable, "-c", CLIENT, name, str(server.port)]
+    command = [sys.executable, "-c", CLIENT, str(server.port), *names]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def check_hosts(server, accepted, folder):
+    """The server takes what is logged by the accepted names, and refuses another."""
+    done = log(server, [*accepted, "attacker.example.com"], folder)
+    assert done.stdout.splitlines() == [f"{name} {{'loss': 0.5}}" for name in accepted], done.stderr[-2000:]
+    assert done.returncode != 0 and "Invalid Host header" in done.stderr
 
 
 def compose_settings(**variables):
@@ -88,10 +96,7 @@ def test_pods_log_by_the_name_of_the_service(start, tmp_path):
     name = service["metadata"]["name"]
     assert kubernetes_host("raycluster.yaml") == kubernetes_host("rayjob.yaml") == name
     server = start(accepted_hosts(kubernetes_settings()))
-    for host in (name, f"{name}.default.svc.cluster.local"):
-        done = log(server, host, tmp_path)
-        assert done.returncode == 0 and "{'loss': 0.5}" in done.stdout, done.stderr[-2000:]
-    assert "Invalid Host header" in log(server, "attacker.example.com", tmp_path).stderr
+    check_hosts(server, (name, f"{name}.default.svc.cluster.local"), tmp_path)
 
 
 @pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
@@ -103,9 +108,6 @@ def test_the_compose_server_takes_any_password_and_the_name_that_is_given(start,
         address = environment["MLFLOW_BACKEND_STORE_URI"]
         backend = address.replace("mlflow@postgres:5432", f"postgres@127.0.0.1:{database.port}")
         server = start({**accepted_hosts(environment), "PGPASSWORD": environment["PGPASSWORD"]}, backend)
-        for host in (NAME, "mlflow", "localhost"):
-            done = log(server, host, tmp_path)
-            assert done.returncode == 0 and "{'loss': 0.5}" in done.stdout, done.stderr[-2000:]
-        assert "Invalid Host header" in log(server, "attacker.example.com", tmp_path).stderr
+        check_hosts(server, (NAME, "mlflow", "localhost"), tmp_path)
     finally:
         database.stop()
