@@ -110,7 +110,7 @@ def test_the_number_of_threads_does_not_change_the_bytes(samples, model, made, t
 
 
 def test_maps_are_the_same_bytes_on_ray(samples, model, ray_session, tmp_path):
-    config = PredictConfig(shard_size=6, batch_size=4, num_actors=3)
+    config = PredictConfig(shard_size=6, batch_size=4, num_actors=2)
     predict_maps(samples, model, tmp_path / "ray" / "maps", tmp_path / "ray" / "work", config)
     predict(samples, model, tmp_path / "threads", shard_size=6)
     assert photographs.files(tmp_path / "ray" / "maps") == photographs.files(tmp_path / "threads" / "maps")
