@@ -29,7 +29,9 @@ def predict_command(
     ],
     out: Annotated[
         Path,
-        typer.Argument(help="Gets <group>/<name>.png, a contact sheet <group>.jpg, scores.csv and rejects.csv."),
+        typer.Argument(
+            help="Gets <group>/<name>.png, a contact sheet <group>.jpg, index.html, scores.csv and rejects.csv."
+        ),
     ],
     model: Annotated[
         str | None,
@@ -53,6 +55,9 @@ def predict_command(
             show_default=False,
         ),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--gallery/--no-gallery", help="Write index.html, a page to look at the maps.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if files were rejected.")] = False,
 ) -> None:
@@ -63,7 +68,7 @@ def predict_command(
     from pipeline.cli.folder import Options, predict_folder
     from pipeline.cli.models import name_default_model
 
-    options = Options(model or name_default_model(), sism_method, batch_size, ray)
+    options = Options(model or name_default_model(), sism_method, batch_size, ray, page)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         summary = predict_folder(photos, out, options)
     if as_json:
@@ -90,6 +95,21 @@ def export_command(
 
     count = export_maps(table, out, column) if cutouts is None else export_cutouts(table, cutouts, out)
     print(f"{count} PNG files in {out}")
+
+
+@app.command("gallery")
+def gallery_command(
+    table: Annotated[Path, typer.Argument(help="A table of co-saliency maps, e.g. data/maps/msrc.")],
+    out: Annotated[Path, typer.Argument(help="Gets index.html, and its thumbnails in index_files.")],
+    samples: Annotated[
+        Path | None, typer.Option(help="Samples table of the maps. Default: data/samples/<name> for data/maps/<name>.")
+    ] = None,
+) -> None:
+    """Write a page to look at the maps of a table. Example: cosal gallery data/maps/msrc page"""
+    from pipeline.cli.gallery import PAGE, make_gallery
+
+    count = make_gallery(table, out, samples)
+    print(f"{count} photographs: open {out / PAGE} in a browser")
 
 
 @app.command("score")

@@ -1,14 +1,26 @@
 """Co-saliency maps of a folder of photographs, without params.yaml."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import tables
+from pipeline import gallery, tables
 from pipeline.cli.csv_files import format_csv
 from pipeline.cli.export import name_png
+from pipeline.cli.gallery import (
+    PAGE,
+    TablePair,
+    format_command,
+    is_thumbnail,
+    list_gallery_files,
+    make_rejects,
+    read_groups,
+    write_pages,
+    write_thumbnails,
+)
 from pipeline.cli.groups import GroupRun, MadeTables, ModelChoice
 from pipeline.cli.models import FoundModel, find_model
 from pipeline.cli.output import WORK_FOLDER, OutputFolder
@@ -39,18 +51,26 @@ SCORES = ("weight", "area", "agreement", "saliency")
 @dataclass(frozen=True)
 class Options:
     """How `cosal predict` makes maps. `sism_method`: None takes that of the model. `ray`: None decides by the number of
-    images, and RAY_ADDRESS."""
+    images, and RAY_ADDRESS. `gallery`: whether to write a page to look at."""
 
     model: str
     sism_method: str | None = None
     batch_size: int = 8
     ray: bool | None = None
+    gallery: bool = True
+
+    def format_command(self, photos: Sequence[Path], out: Path) -> str:
+        """The command that makes the same files."""
+        sism = ["--sism", self.sism_method] if self.sism_method else []
+        batch = ["--batch-size", self.batch_size] if self.batch_size != Options.batch_size else []
+        ray = [] if self.ray is None else ["--ray" if self.ray else "--no-ray"]
+        return format_command("predict", *photos, out, "--model", self.model, *sism, *batch, *ray)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written. `predicted`: maps made by this run; `removed`: files of earlier runs, as paths below the output
-    folder."""
+    """What was written. `predicted`: maps made by this run; `removed`: files of earlier runs, without thumbnails;
+    `page`: the page to look at, None if it was left out. Files are paths below the output folder."""
 
     maps: int
     predicted: int
@@ -58,6 +78,7 @@ class Summary:
     rejects: int
     empty_groups: list[str]
     removed: list[str]
+    page: str | None = None
 
     def format_text(self, out: Path) -> str:
         """The summary as sentences, one per line."""
@@ -68,6 +89,8 @@ class Summary:
         if self.rejects:
             lines.append(f"{self.rejects} files could not be used, reasons in {out / REJECTS_FILE}")
         lines += [f"group {name!r}: SISMs are nearly empty, maps are unreliable" for name in self.empty_groups]
+        if self.page:
+            lines.append(f"open {out / self.page} in a browser to look at them")
         return "\n".join(lines)
 
 
@@ -81,21 +104,25 @@ def predict_folder(photos: Sequence[Path], out: Path, options: Options) -> Summa
     """
     output = OutputFolder(out)
     with find_photographs(photos, out) as photographs:
-        output.plan(photographs.list_outputs(), photographs.protected)
+        names = photographs.list_outputs()
+        if options.gallery:
+            names += list_gallery_files([(entry.group, entry.name) for entry in photographs.entries])
+        output.plan(names, photographs.protected)
         with output.lock():
             output.start()
-            return FolderRun(photographs, output, options).run()
+            return FolderRun(photographs, output, options, options.format_command(photos, out)).run()
 
 
 class FolderRun:
     """One run of `cosal predict`."""
 
-    def __init__(self, photographs: Photographs, output: OutputFolder, options: Options) -> None:
-        self.photographs, self.output, self.options = photographs, output, options
+    def __init__(self, photographs: Photographs, output: OutputFolder, options: Options, command: str) -> None:
+        """`command`: how the run was started."""
+        self.photographs, self.output, self.options, self.command = photographs, output, options, command
         self.work = output.folder / WORK_FOLDER
 
     def run(self) -> Summary:
-        """Write maps, contact sheets, scores and rejects."""
+        """Write maps, contact sheets, scores, rejects and the page."""
         model = self._find_model()
         if self._needs_ray(self.photographs.write_index(self.work / "index")):
             made = [self._compute_on_ray(model)]
@@ -104,14 +131,17 @@ class FolderRun:
             made = GroupRun(self.work / "index", self.work, model, self._write_group).run()
         self._write_scores(made)
         rejects = self._write_rejects(made)
+        if self.options.gallery:
+            self._write_pages(made, model, rejects)
         rows = [tables.read_table(one.maps, ["group"])["group"].to_pylist() for one in made]
         return Summary(
             maps=sum(map(len, rows)),
             predicted=sum(one.predicted for one in made),
             groups=len({group for groups in rows for group in groups}),
-            rejects=rejects,
+            rejects=len(rejects),
             empty_groups=[group for one in made for group in find_empty_groups(one.maps)],
-            removed=self.output.remove_old_files(),
+            removed=[name for name in self.output.remove_old_files() if not is_thumbnail(name)],
+            page=PAGE if self.options.gallery else None,
         )
 
     def _find_model(self) -> ModelChoice:
@@ -144,6 +174,23 @@ class FolderRun:
             for row in shard.to_pylist():
                 if has_map_file(row["group"], row["name"]):
                     self.output.write(name_png(row["group"], row["name"]), row["map"])
+        if self.options.gallery:
+            write_thumbnails(TablePair(made.samples, made.maps), self.output)
+
+    def _write_pages(self, made: Iterable[MadeTables], model: ModelChoice, rejects: list[dict[str, Any]]) -> None:
+        facts = {
+            "Model": self.options.model,
+            "sha256 of the model": hashlib.sha256(model.weights.read_bytes()).hexdigest(),
+            "SOD method": model.sism.method,
+            "Command": self.command,
+        }
+        sections = read_groups(
+            [TablePair(one.samples, one.maps) for one in made],
+            find_map=lambda group, name: name_png(group, name) if has_map_file(group, name) else None,
+            find_sheet=lambda group: name_sheet(group) if name_sheet(group) in self.output.planned else None,
+        )
+        title = f"Co-saliency maps of {self.photographs.root.name or 'photographs'}"
+        write_pages(gallery.Gallery(title, sections, facts, make_rejects(rejects), REJECTS_FILE), self.output)
 
     def _write_scores(self, made: Iterable[MadeTables]) -> None:
         """Write the scores of every image; the image that has least in common with its group is first."""
@@ -153,13 +200,13 @@ class FolderRun:
         cells = [[row["group"], row["name"], *(f"{row[name]:.4f}" for name in SCORES)] for row in rows]
         self.output.write(SCORES_FILE, format_csv(columns, cells))
 
-    def _write_rejects(self, made: Iterable[MadeTables]) -> int:
+    def _write_rejects(self, made: Iterable[MadeTables]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.photographs.list_rejects()
         for table in (self.work / "index", *(one.samples for one in made)):
             rows += tables.read_rejects(table).to_pylist()
         columns = tables.REJECTS.names
         self.output.write(REJECTS_FILE, format_csv(columns, [[row[name] for name in columns] for row in rows]))
-        return len(rows)
+        return rows
 
 
 def _shorten(names: Sequence[str], most: int = 3) -> str:

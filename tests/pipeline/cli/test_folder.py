@@ -42,7 +42,7 @@ def read_csv(file):
 
 
 def list_files(folder):
-    return sorted(name for name in photographs.files(folder) if not name.startswith(".cosal/"))
+    return sorted(name for name in photographs.files(folder) if not name.startswith((".cosal/", "index_files/")))
 
 
 def test_a_folder_of_groups_becomes_maps_sheets_and_scores(model, tmp_path):
@@ -81,7 +81,7 @@ def test_results_of_renamed_groups_and_removed_photographs_go(model, tmp_path):
     assert "4 files of earlier runs were removed" in result.stdout
     assert list_files(tmp_path / "out") == [
         *("apple.jpg", "apple/0000.png", "bear/mine.txt", "cat.jpg", "cat/0000.png", "cat/0001.png"),
-        *("rejects.csv", "scores.csv"),
+        *("index.html", "rejects.csv", "scores.csv"),
     ]
 
 
@@ -112,7 +112,9 @@ def test_maps_are_the_same_bytes_on_ray_and_in_this_process(model, ray_session, 
         assert "12 co-saliency maps of 3 groups" in result.stdout
     files = [photographs.files(tmp_path / out) for out in ("ray", "threads")]
     results = [{name: data for name, data in found.items() if not name.startswith(".cosal/")} for found in files]
-    assert results[0] == results[1] and len(results[0]) == 12 + 3 + 2
+    pages = [found.pop("index.html").decode() for found in results]
+    assert results[0] == results[1] and len(results[0]) == 12 + 3 + 2 + 3 * 12
+    assert pages[0].replace("/ray ", "/threads ").replace("--ray", "--no-ray") == pages[1]
 
 
 def test_nested_folders_are_groups_named_by_their_paths(model, tmp_path):
@@ -203,6 +205,7 @@ def make_foreign_file(folder):
         (make_linked_group, "photos", "out", "is a link"),
         (make_foreign_file, "photos", "out", "was not written by cosal"),
         (lambda folder: make_groups(folder, "a", "a.jpg"), "photos", "out", "rename the group 'a.jpg'"),
+        (lambda folder: make_groups(folder, "index.html"), "photos", "out", "rename the group 'index.html'"),
         (lambda folder: make_groups(folder, "scores.csv"), "photos", "out", "rename the group 'scores.csv'"),
         (lambda folder: make_groups(folder, "rejects.csv"), "photos", "out", "rename the group 'rejects.csv'"),
         (lambda folder: make_groups(folder, "apple"), "photos", "/proc/out", "cannot be written"),

@@ -56,7 +56,7 @@ def test_predict_imports_neither_ray_nor_mlflow_and_prints_only_its_own_lines(ro
     result = run_python(call(*arguments), root, folder)
     assert result.returncode == 0, result.stderr
     assert not list_modules(result) & {"ray", "mlflow", "matplotlib", "dvc"}
-    assert result.stdout == "4 co-saliency maps of 2 groups in out\n"
+    assert result.stdout == "4 co-saliency maps of 2 groups in out\nopen out/index.html in a browser to look at them\n"
     assert [line for line in result.stderr.splitlines() if not line.startswith("MODULES")] == []
 
 

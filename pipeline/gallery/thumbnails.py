@@ -1,0 +1,120 @@
+"""Thumbnails of photographs, SISMs and maps, drawn from a samples and a maps table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from icnet import images
+from icnet.images import Pixels
+from pipeline import pictures, tables
+from pipeline.runtime import parallel
+
+FOLDER = "index_files"
+"""The folder of the thumbnails, beside the page."""
+
+MAX_STRETCH = 1.5
+"""Samples are squares: at most so many times their side is the longer side of a thumbnail."""
+
+MAX_SIDE = 480
+"""px of the longer side of a thumbnail."""
+
+NUM_LEVELS = 64
+"""Levels of transparency of a map: 256 would double the size of its file."""
+
+ROWS_IN_MEMORY, NUM_THREADS = 64, 4
+
+
+class GalleryError(ValueError):
+    """Tables that do not belong together; the message names them."""
+
+
+@dataclass(frozen=True)
+class ThumbnailNames:
+    """The thumbnails of an image, as paths below the folder of the page."""
+
+    photo: str
+    sism: str
+    map: str
+
+    def list_names(self) -> list[str]:
+        """All of them."""
+        return [self.photo, self.sism, self.map]
+
+
+def name_thumbnails(group: str, name: str) -> ThumbnailNames:
+    """The thumbnails of an image. Their names do not contain those of group and image, which may be long and odd."""
+    base = f"{FOLDER}/{tables.fingerprint(group, name)}"
+    return ThumbnailNames(f"{base}.jpg", f"{base}-sism.jpg", f"{base}-map.png")
+
+
+def draw_thumbnails(samples: Path, maps: Path) -> Iterator[tuple[str, bytes]]:
+    """The name and the bytes of every thumbnail of a maps table. Equal tables give equal bytes.
+
+    Photographs and SISMs are JPEG; a map is a PNG of one color, with the map as opacity. A few rows are in memory.
+    Raises GalleryError if the samples are not those of the maps, and TableError if a table is unfinished.
+    """
+    total = tables.load_manifest(maps)["rows"]
+    tables.load_manifest(samples)
+    for start in range(0, total, ROWS_IN_MEMORY):
+        stop = min(total, start + ROWS_IN_MEMORY)
+        found = tables.read_rows(maps, start, stop, ["group", "name", "map"]).to_pylist()
+        columns = ["group", "name", "image", "sism", "height", "width"]
+        inputs = tables.read_rows(samples, start, stop, columns).to_pylist()
+        check_same_images(inputs, found, samples, maps)
+        for drawn in parallel.prefetch(_draw_row, list(zip(inputs, found, strict=True)), NUM_THREADS):
+            yield from drawn
+
+
+def check_same_images(inputs: list[dict[str, Any]], found: list[dict[str, Any]], samples: Path, maps: Path) -> None:
+    """Raise GalleryError if rows of the tables `samples` and `maps` have different keys."""
+    keys = [[(row["group"], row["name"]) for row in rows] for rows in (inputs, found)]
+    if keys[0] != keys[1]:
+        raise GalleryError(f"{samples} does not hold the images of {maps}")
+
+
+def _draw_row(rows: tuple[dict[str, Any], dict[str, Any]]) -> list[tuple[str, bytes]]:
+    sample, found = rows
+    names = name_thumbnails(sample["group"], sample["name"])
+    photo = images.decode(sample["image"])
+    resize = partial(_resize, size=_choose_size(sample["height"], sample["width"], photo.shape[0]))
+    return [
+        (names.photo, _encode_jpeg(resize(photo))),
+        (names.sism, _encode_jpeg(resize(images.decode_gray(sample["sism"])))),
+        (names.map, _encode_layer(resize(images.decode_gray(found["map"])))),
+    ]
+
+
+def _choose_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width of a thumbnail in px: the original's aspect ratio, never larger than the original."""
+    longest = min(MAX_SIDE, round(MAX_STRETCH * side), max(height, width))
+    scale = longest / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resize(array: Pixels, size: tuple[int, int]) -> Pixels:
+    height, width = size
+    return np.asarray(Image.fromarray(array).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def _encode_jpeg(array: Pixels) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(array).save(buffer, "JPEG", quality=85, optimize=True)
+    return buffer.getvalue()
+
+
+def _encode_layer(map_: Pixels) -> bytes:
+    """A map uint8 [H, W] as PNG: each pixel has the color of `pictures.EDGE_COLOR`, and the map's value as opacity."""
+    levels = np.rint(map_.astype(np.float32) * ((NUM_LEVELS - 1) / 255)).astype(np.uint8)
+    picture = Image.new("P", map_.shape[::-1])
+    picture.frombytes(levels.tobytes())
+    picture.putpalette(pictures.EDGE_COLOR * NUM_LEVELS)
+    opacity = bytes(round(level * 255 / (NUM_LEVELS - 1)) for level in range(NUM_LEVELS))
+    buffer = BytesIO()
+    picture.save(buffer, "PNG", transparency=opacity, optimize=True)
+    return buffer.getvalue()
