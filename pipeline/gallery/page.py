@@ -76,7 +76,7 @@ def render_pages(gallery: Gallery) -> Iterator[tuple[str, bytes]]:
     template, style, script = _load_template(), _read_resource("style.css"), _read_resource("script.js")
     contents = [(name_page(number), page) for number, page in enumerate(pages, start=1)]
     flagged = [
-        (block.section, f"{name}#{block.anchor}")
+        (block.section, f"{quote_path(name) if name != name_page(1) else ''}#{block.anchor}")
         for name, page in contents
         for block in page
         if block.section.flag and block.start == 0
