@@ -27,13 +27,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A group. `flag`: why its maps are unreliable; `note`: a line below its name; `sheet`: the file of its contact
-    sheet, as a path below the folder of the page."""
+    """A group. `flag`: why its maps are unreliable; `sheet`: its contact sheet, as a path below the page's folder."""
 
     group: str
     pictures: list[Picture]
     flag: str | None = None
-    note: str | None = None
     sheet: str | None = None
 
     def take(self, start: int, stop: int) -> "Section":

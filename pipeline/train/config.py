@@ -131,6 +131,8 @@ class TrainConfig(params.Section):
             raise ValueError(f"dataset must be a name, or a list of different names, got {names}")
         if self.min_batch_size is not None and self.min_batch_size > self.batch_size:
             raise ValueError(f"min_batch_size {self.min_batch_size} is above batch_size {self.batch_size}")
+        if self.min_batch_size is not None and self.sampling != "groups":
+            raise ValueError("min_batch_size needs sampling: groups")
         if self.siv_masks + self.siv_looks > 1:
             raise ValueError("siv_masks and siv_looks are shares of the same batches: their sum must not be above 1")
         if self.store_features and (self.crop or self.color_jitter):

@@ -17,7 +17,7 @@ from icnet.training import Batch
 from pipeline import tables
 from pipeline.runtime.files import replace_when_done
 from pipeline.train.augment import NO_AUGMENTATION, Augmentation
-from pipeline.train.features import StoredFeatures, arrange_features
+from pipeline.train.feature_files import StoredFeatures, arrange_features
 from pipeline.train.sampler import BatchSlot
 from pipeline.train.sism_noise import corrupt_sisms
 from pipeline.train.split import Split

@@ -1,71 +1,35 @@
-"""Features of a frozen backbone, computed once for every training image.
-
-Legend: n images, d depths, c channels, h x w cells.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
-from pathlib import Path
+"""The features of a frozen backbone, computed once for every training image."""
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from icnet.model import ICNet
-from pipeline.runtime.files import replace_when_done
+from pipeline.runtime.progress import Progress
+from pipeline.train.dataset import BatchLoader
+from pipeline.train.feature_files import StoredFeatures
+from pipeline.train.job import TrainError
 
-FILE_IMAGES = 128
-"""Images of a file."""
-
-DEPTHS = 3
-"""Depths of a backbone."""
-
-
-class StoredFeatures:
-    """Features of the rows of a training, in files of FILE_IMAGES rows: float16, [n, h, w, d * c]."""
-
-    def __init__(self, folder: Path, rows: Iterable[int]) -> None:
-        self.folder = folder
-        self.rows = sorted(rows)
-        self._places = {row: place for place, row in enumerate(self.rows)}
-        self._open = cache(lambda number: np.load(self._find_file(number), mmap_mode="r"))
-
-    def read(self, row: int) -> np.ndarray:
-        """Features of a row, [h, w, d * c]."""
-        number, place = divmod(self._places[row], FILE_IMAGES)
-        return np.asarray(self._open(number)[place])
-
-    def list_missing(self) -> list[tuple[int, list[int]]]:
-        """Number and rows of every file that is not there."""
-        starts = range(0, len(self.rows), FILE_IMAGES)
-        files = enumerate(self.rows[start : start + FILE_IMAGES] for start in starts)
-        return [(number, rows) for number, rows in files if not self._find_file(number).is_file()]
-
-    def write(self, number: int, features: np.ndarray) -> None:
-        """Write a file, which appears whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replace_when_done(self._find_file(number)) as temporary, Path(temporary).open("wb") as handle:
-            np.save(handle, features)
-
-    def _find_file(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.npy"
+BATCH_SIZE = 16
+"""Images whose features are computed at once."""
 
 
 @torch.no_grad()
-def compute_features(model: ICNet, batches: Iterable[Float[Tensor, "n 3 s s"]]) -> Iterator[np.ndarray]:
-    """Features of batches of images, float16, [n, h, w, d * c]. Raises ValueError where the backbone is not frozen."""
-    model.eval()
-    for batch in batches:
-        parts = torch.cat(model.compute_stored(batch), dim=1)
-        yield parts.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+def compute_missing_features(stored: StoredFeatures, model: ICNet, loader: BatchLoader, device: torch.device) -> None:
+    """Compute the features that are not stored yet, file by file; a killed stage continues after the last whole file.
 
-
-def arrange_features(features: np.ndarray) -> tuple[Tensor, ...]:
-    """Features [n, h, w, d * c] as the network takes them: [n, c, h, w] for each depth."""
-    return torch.from_numpy(np.ascontiguousarray(features.transpose(0, 3, 1, 2))).chunk(DEPTHS, dim=1)
-
-
-def list_rows(groups: Iterable[Sequence[int]]) -> list[int]:
-    """The rows of groups."""
-    return [row for rows in groups for row in rows]
+    `loader` loads the rows of `stored`. Raises TrainError where the backbone is not frozen.
+    """
+    if not model.backbone.frozen:
+        raise TrainError(f"train.store_features: training changes the features of {model.config.backbone}")
+    model.to(device).eval()
+    missing = stored.list_missing()
+    with Progress("features", len(stored.rows)) as progress:
+        progress.update(len(stored.rows) - sum(len(rows) for _, rows in missing))
+        for number, rows in missing:
+            computed = []
+            for start in range(0, len(rows), BATCH_SIZE):
+                batch = loader.load_plain(rows[start : start + BATCH_SIZE])
+                depths = torch.cat(model.compute_stored(batch.images.to(device)), dim=1)
+                computed.append(depths.permute(0, 2, 3, 1).cpu().numpy())
+                progress.update(len(batch))
+            stored.write(number, np.concatenate(computed))

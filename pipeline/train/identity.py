@@ -17,6 +17,7 @@ OUTPUT_VERSION = 1
 MODEL_CODE = (
     "augment",
     "dataset",
+    "feature_files",
     "features",
     "initial",
     "job",

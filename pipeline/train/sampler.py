@@ -47,7 +47,7 @@ def plan_group_batches(
 ) -> list[PlannedBatch]:
     """As many batches as in `plan_epoch`, each of a group that is drawn by the square root of its size.
 
-    A group counts at most LARGE_GROUP images there. A batch has `min_size` (null: `size`) to `size` images, or all of
+    A group counts at most LARGE_GROUP images there. A batch has `min_size` (None: `size`) to `size` images, or all of
     a smaller group; it never has an image twice, but an epoch may.
     """
     draw = np.random.default_rng([seed, epoch])

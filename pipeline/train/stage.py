@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ray.train import ScalingConfig
 
 from icnet import checkpoint
+from pipeline import tables
 from pipeline.runtime import cluster, locks, params, report
-from pipeline.runtime.progress import Progress
 from pipeline.train.config import ModelConfig, TrainConfig
 from pipeline.train.dataset import BatchLoader, load_examples, open_memory_map, write_memory_map
-from pipeline.train.features import StoredFeatures, compute_features, list_rows
+from pipeline.train.feature_files import StoredFeatures
+from pipeline.train.features import compute_missing_features
 from pipeline.train.identity import identify_training
 from pipeline.train.initial import build_initial_model
 from pipeline.train.job import Job, TrainError
@@ -32,9 +32,6 @@ from pipeline.train.workspace import Workspace
 
 INITIAL_FILE, LOSSES_FILE, FEATURES_FOLDER = "initial.safetensors", "step_losses.bin", "features"
 
-FEATURES_BATCH = 16
-"""Images whose features are computed at once."""
-
 
 def train_model(samples: Mapping[str, Path], target: Path, config: TrainConfig, network: ModelConfig) -> None:
     """Train on samples tables, by dataset, into `target`.
@@ -43,6 +40,7 @@ def train_model(samples: Mapping[str, Path], target: Path, config: TrainConfig, 
     TrainError where it cannot start or stops before its end, SplitError where there is nothing to train on.
     """
     began = time.monotonic()
+    check_sizes(samples, network.size)
     identity = identify_training(samples, config, network)
     if (finished := find_finished(target, identity.fingerprint)) is not None:
         known = f"{target} has the model of these options, samples and code already: nothing to do"
@@ -53,7 +51,7 @@ def train_model(samples: Mapping[str, Path], target: Path, config: TrainConfig, 
         split = split_groups(write_memory_map(samples, workspace.memory_map), config.validation, config.seed)
         write_initial_model(workspace, config, network, split)
         if config.store_features:
-            write_features(workspace, split)
+            write_features(workspace, config, split)
         repair_snapshot(workspace.folder)
         with cluster.connect():
             scaling = scaling_config(config)
@@ -79,28 +77,23 @@ def write_initial_model(workspace: Workspace, config: TrainConfig, network: Mode
     checkpoint.save(model, file)
 
 
-def write_features(workspace: Workspace, split: Split) -> None:
-    """Compute the features of the training images that are not stored yet.
-
-    Raises TrainError where the backbone is not frozen.
-    """
-    stored = StoredFeatures(workspace.folder / FEATURES_FOLDER, list_rows(split.train.values()))
+def write_features(workspace: Workspace, config: TrainConfig, split: Split) -> None:
+    """Compute the features of the training images, unless an interrupted training has them."""
+    stored = StoredFeatures(workspace.folder / FEATURES_FOLDER, split.train)
+    loader = BatchLoader(open_memory_map(workspace.memory_map), config.seed)
+    gpu = config.use_gpu is not False and torch.cuda.is_available()
     model = checkpoint.load(workspace.folder / INITIAL_FILE)
-    if not model.backbone.frozen:
-        raise TrainError(f"train.store_features: training changes the features of {model.config.backbone}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loader = BatchLoader(open_memory_map(workspace.memory_map), 0)
-    with Progress("features", len(stored.rows)) as progress:
-        missing = stored.list_missing()
-        progress.update(len(stored.rows) - sum(len(rows) for _, rows in missing))
-        for number, rows in missing:
-            starts = range(0, len(rows), FEATURES_BATCH)
-            batches = (loader.load_plain(rows[start : start + FEATURES_BATCH]).images for start in starts)
-            computed = []
-            for features in compute_features(model.to(device), (batch.to(device) for batch in batches)):
-                computed.append(features)
-                progress.update(len(features))
-            stored.write(number, np.concatenate(computed))
+    compute_missing_features(stored, model, loader, torch.device("cuda" if gpu else "cpu"))
+
+
+def check_sizes(samples: Mapping[str, Path], size: int) -> None:
+    """Raise TrainError where samples are not of the network's size, in px."""
+    for name, table in samples.items():
+        found = tables.load_manifest(table).get("size", size)
+        if found != size:
+            raise TrainError(
+                f"the samples of {name} are {found} px, but model.size is {size}: run `dvc repro sism@{name}`"
+            )
 
 
 def run_workers(

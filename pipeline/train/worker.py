@@ -22,7 +22,7 @@ from icnet.training import Batch, EpochLayout, SivSources, Step, Training
 from pipeline.runtime import parallel
 from pipeline.train.augment import Augmentation
 from pipeline.train.dataset import BatchLoader, open_memory_map
-from pipeline.train.features import StoredFeatures, list_rows
+from pipeline.train.feature_files import StoredFeatures
 from pipeline.train.job import Job
 from pipeline.train.losses import LossFile
 from pipeline.train.meter import Meter
@@ -57,9 +57,7 @@ class Worker:
         self.num_losses = count
         gpu = self.training.device.type == "cuda"
         changes = Augmentation(job.config.flip, job.config.crop, job.config.color_jitter, job.config.sism_noise)
-        stored = None
-        if job.features is not None:
-            stored = StoredFeatures(Path(job.features), list_rows(job.split.train.values()))
+        stored = None if job.features is None else StoredFeatures(Path(job.features), job.split.train)
         self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, gpu, stored)
         self.threads = job.config.prefetch_threads or (min(8, cores) if gpu else 1)
         held = job.split.validation

@@ -7,33 +7,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from icnet import checkpoint
-from icnet.config import Config
-from icnet.model import ICNet
 from pipeline import tables
 from pipeline.cli.app import app, main
 from pipeline.cli.output import OutputFolder
 from tests.helpers import photographs
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    torch.manual_seed(3)
-    file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    checkpoint.save(ICNet(Config(size=64, width=0.125, init="he")), file)
-    return file
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-def predict(photos, out, model, *more):
-    return run("predict", photos, out, "--model", model, "--sism", "ones", *more)
+from tests.helpers.cosal import predict, run
 
 
 def read_csv(file):

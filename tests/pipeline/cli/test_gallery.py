@@ -4,32 +4,14 @@ import os
 import shutil
 
 import pytest
-import torch
-from typer.testing import CliRunner
 
-from icnet import checkpoint
-from icnet.config import Config
-from icnet.model import ICNet
 from pipeline import tables
-from pipeline.cli.app import app
-from tests.helpers import photographs
+from tests.helpers import cosal, photographs
 from tests.helpers.galleries import HOSTILE, PageParser, write_tables
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    torch.manual_seed(3)
-    file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    checkpoint.save(ICNet(Config(size=64, width=0.125, init="he")), file)
-    return file
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
 def predict(photos, out, model, *more):
-    return run("predict", photos, out, "--model", model, "--sism", "ones", "--no-ray", *more)
+    return cosal.predict(photos, out, model, "--no-ray", *more)
 
 
 def list_thumbnails(folder):
@@ -122,9 +104,9 @@ def test_a_maps_table_becomes_the_same_page(tmp_path, layout):
     elif layout == "option":
         (tmp_path / "tables" / "samples").rename(tmp_path / "elsewhere")
         with pytest.raises(tables.TableError, match="no samples table beside"):
-            run("gallery", maps, tmp_path / "out")
+            cosal.run("gallery", maps, tmp_path / "out")
         arguments = ["--samples", tmp_path / "elsewhere"]
-    result = run("gallery", maps, tmp_path / "out", *arguments)
+    result = cosal.run("gallery", maps, tmp_path / "out", *arguments)
     assert result.stdout == f"4 photographs: open {tmp_path / 'out' / 'index.html'} in a browser\n"
     text = (tmp_path / "out" / "index.html").read_text()
     assert "ab12" in text and "2 groups with unreliable maps" in text

@@ -25,12 +25,12 @@ def render(**options):
 def test_names_are_text_and_never_markup(tmp_path):
     maps = write_tables(tmp_path, dict.fromkeys(sorted(HOSTILE), 1))
     sections = [
-        dataclasses.replace(section, flag=section.group, note=section.group, sheet=f"{section.group}.jpg")
+        dataclasses.replace(section, flag=section.group, sheet=f"{section.group}.jpg")
         for section in gallery.read_sections(tmp_path / "samples", maps)
     ]
     rejects = [gallery.Reject(name, name, name) for name in HOSTILE]
     (text,) = render(sections=sections, facts={name: name for name in HOSTILE}, rejects=rejects)
-    (plain,) = render(sections=[dataclasses.replace(one, group="a", note="b", flag="c") for one in sections])
+    (plain,) = render(sections=[dataclasses.replace(one, group="a", flag="c") for one in sections])
     found, expected = PageParser(text), PageParser(plain)
     assert found.tags.count("script") == expected.tags.count("script") == 1
     assert found.tags.count("img") == expected.tags.count("img") == 4 * len(HOSTILE)

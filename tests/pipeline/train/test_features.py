@@ -1,15 +1,20 @@
 """Stored features of a frozen backbone."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from icnet import checkpoint
-from pipeline.train import features
+from pipeline import tables
+from pipeline.train import feature_files
 from pipeline.train.augment import Augmentation
 from pipeline.train.config import ModelConfig, TrainConfig
-from pipeline.train.dataset import BatchLoader, open_memory_map
-from pipeline.train.features import StoredFeatures
+from pipeline.train.dataset import BatchLoader, write_memory_map
+from pipeline.train.feature_files import StoredFeatures
+from pipeline.train.features import compute_missing_features
+from pipeline.train.initial import build_initial_model
 from pipeline.train.job import TrainError
 from pipeline.train.sampler import BatchSlot
 from pipeline.train.stage import train_model
@@ -21,8 +26,8 @@ HEAD = {"store_features": True, "sampling": "groups", "min_batch_size": 2, "loss
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "FILE_IMAGES", 4)
-    return StoredFeatures(tmp_path / "features", [3, 1, 8, 5, 9, 20])
+    monkeypatch.setattr(feature_files, "FILE_IMAGES", 4)
+    return StoredFeatures(tmp_path / "features", {"a": [3, 1], "b": [8, 5, 9, 20]})
 
 
 def test_features_are_read_by_row_and_only_missing_files_are_listed(stored):
@@ -32,20 +37,33 @@ def test_features_are_read_by_row_and_only_missing_files_are_listed(stored):
     assert stored.read(5).tolist() == [[[12, 13, 14], [15, 16, 17]]]
 
 
-def test_a_flipped_image_has_mirrored_features(make_job, tmp_path):
-    job = make_job()
-    samples, rows = open_memory_map(job.samples), [1, 2, 3]
-    stored = StoredFeatures(tmp_path / "features", rows)
+def test_a_flipped_image_has_mirrored_features(samples, tmp_path):
+    table, rows = write_memory_map({"toys": samples}, tmp_path / "samples.arrow"), [1, 2, 3]
+    stored = StoredFeatures(tmp_path / "features", {"a": rows})
     stored.write(0, np.random.default_rng(0).random((3, 4, 4, 6)).astype(np.float16))
-    flipped = BatchLoader(samples, 0, Augmentation(flip=1.0), features=stored).load_slot(
-        BatchSlot(tuple(rows), 1, 0), 0
-    )
-    plain = BatchLoader(samples, 0, features=stored).load_slot(BatchSlot(tuple(rows), 1, 0), 0)
+    slot = BatchSlot(tuple(rows), 1, 0)
+    flipped = BatchLoader(table, 0, Augmentation(flip=1.0), features=stored).load_slot(slot, 0)
+    plain = BatchLoader(table, 0, features=stored).load_slot(slot, 0)
     assert torch.equal(flipped.images.flip(3), plain.images)
     assert [part.shape for part in plain.stored] == [(3, 2, 4, 4)] * 3
     for one, other in zip(flipped.stored, plain.stored, strict=True):
         assert torch.equal(one.flip(3), other)
     assert plain.stored[1][2, 0, 3, 1].item() == stored.read(3)[3, 1, 2]
+
+
+def test_stored_features_are_those_of_the_network_and_a_stage_goes_on_after_the_last_whole_file(stored, tmp_path):
+    table = write_memory_map({"toys": write_samples(tmp_path / "toys", VIT["size"])}, tmp_path / "samples.arrow")
+    model, loader = build_initial_model(TrainConfig(dataset="toys"), ModelConfig(**VIT)), BatchLoader(table, 0)
+    grid = VIT["size"] // 14
+    known = np.zeros((4, grid, grid, 3 * model.backbone.channels[0]), np.float16)
+    stored.write(0, known)  # a killed stage had written it
+    compute_missing_features(stored, model, loader, torch.device("cpu"))
+    assert not stored.list_missing()
+    assert all((stored.read(row) == 0).all() for row in (1, 3, 5, 8))
+    expected = model.compute_stored(loader.load_plain([9, 20]).images)
+    for place, row in enumerate((9, 20)):
+        for depth, part in enumerate(np.split(stored.read(row), 3, axis=2)):
+            np.testing.assert_allclose(part.transpose(2, 0, 1), expected[depth][place].numpy(), atol=2e-3)
 
 
 def test_two_datasets_train_a_head_on_stored_features(tmp_path, ray_session, mlflow_here, capsys):
@@ -63,3 +81,29 @@ def test_a_backbone_that_is_trained_has_no_stored_features(samples, tmp_path, ra
     config = TrainConfig(**OPTIONS | {"store_features": True})
     with pytest.raises(TrainError, match="store_features: training changes the features of vgg16"):
         train_model({"toys": samples}, tmp_path / "model", config, ModelConfig(**NETWORK))
+
+
+def test_samples_of_another_size_are_refused_with_what_to_run(tmp_path):
+    table = write_samples(tmp_path / "toys")
+    manifest = table / tables.MANIFEST_FILE
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "size": 64}))
+    with pytest.raises(
+        TrainError, match=r"samples of toys are 64 px, but model\.size is 32: run `dvc repro sism@toys`"
+    ):
+        train_model({"toys": table}, tmp_path / "model", TrainConfig(**OPTIONS), ModelConfig(**NETWORK))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"min_batch_size": 4}, "min_batch_size needs sampling: groups"),
+        ({"sampling": "groups", "min_batch_size": 11}, "min_batch_size 11 is above batch_size 10"),
+        ({"siv_masks": 0.6, "siv_looks": 0.6}, "siv_masks and siv_looks"),
+        ({"store_features": True, "crop": 0.1}, "store_features needs crop 0"),
+        ({"dataset": ["a", "a"]}, "different names"),
+        ({"dataset": []}, "different names"),
+    ],
+)
+def test_options_that_exclude_each_other_are_named(options, error):
+    with pytest.raises(ValueError, match=error):
+        TrainConfig(**options)
