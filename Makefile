@@ -11,8 +11,9 @@ repro: .venv/installed
 	dvc repro
 	dvc metrics show
 
+# Two processes: most tests wait for Ray to start. Files stay whole, as their tests share fixtures.
 test: .venv/installed
-	pytest -m "not slow"
+	pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/installed
 	pytest -m "slow and not cluster"

@@ -18,6 +18,13 @@ settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+LONGEST = "tests/test_repro.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest file first: last, it would run alone while the other process waits."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:
