@@ -19,13 +19,15 @@ MODULES = {
 
 
 def first_party(module: str) -> set[str]:
-    """First-party modules that a module imports anywhere, and the packages that importing them runs."""
+    """First-party modules that a module imports or names anywhere, and the packages that importing them runs."""
     named = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             named |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # modules of SOD methods
+            named.add(node.value)
     named &= set(MODULES)
     return named | {name.rsplit(".", depth)[0] for name in named for depth in range(1, name.count(".") + 1)}
 

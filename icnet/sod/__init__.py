@@ -3,13 +3,13 @@
 A new method is one module and one line in METHODS.
 """
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import cast
 
 import torch
 
-from icnet.sod import basnet, cpd, egnet, f3net, global_contrast, maps, network, ones, onnx, u2net
 from icnet.sod.base import DetectionError, Key, Method, MissingMapError, SaliencyMap, SodError, Spec
 
 __all__ = [
@@ -30,35 +30,28 @@ __all__ = [
 DEFAULT_MEMORY = 1 << 30
 """Bytes that a method needs at most, besides the images, where its module gives no estimate."""
 
-
-class Kind(NamedTuple):
-    """How methods of one kind are made, whether they can use a GPU, and how much memory they need.
-
-    estimate_memory: (specification, pixels of the image) to bytes at the peak of one image, weights included.
-    """
-
-    make: Callable[[Spec, torch.device], Method]
-    uses_gpu: Callable[[], bool] = lambda: False
-    estimate_memory: Callable[[Spec, int], int] = lambda spec, pixels: DEFAULT_MEMORY
-
-
 METHODS = {
-    "gc": Kind(global_contrast.make, estimate_memory=global_contrast.estimate_memory),
-    "egnet": Kind(egnet.make, network.uses_gpu, egnet.estimate_memory),
-    "cpd": Kind(cpd.make, network.uses_gpu),
-    "f3net": Kind(f3net.make, network.uses_gpu),
-    "basnet": Kind(basnet.make, network.uses_gpu),
-    "u2net": Kind(u2net.make, network.uses_gpu),
-    "u2netp": Kind(u2net.make, network.uses_gpu),
-    "onnx": Kind(onnx.make, onnx.has_cuda, onnx.estimate_memory),
-    "maps": Kind(maps.make, estimate_memory=maps.estimate_memory),
-    "ones": Kind(ones.make, estimate_memory=ones.estimate_memory),
+    "gc": "icnet.sod.global_contrast",
+    "egnet": "icnet.sod.egnet",
+    "cpd": "icnet.sod.cpd",
+    "f3net": "icnet.sod.f3net",
+    "basnet": "icnet.sod.basnet",
+    "u2net": "icnet.sod.u2net",
+    "u2netp": "icnet.sod.u2net",
+    "onnx": "icnet.sod.onnx",
+    "maps": "icnet.sod.maps",
+    "ones": "icnet.sod.ones",
 }
+"""The module of each kind of method. It is imported when it is used, because some take seconds.
+
+A module has `make(spec, device)`, which returns a Method. It may have `uses_gpu()`, whether the method can use a GPU
+(without it: no), and `estimate_memory(spec, pixels)`, the bytes at the peak of one image, weights included.
+"""
 
 
 def make_method(spec: str, device: torch.device | str = "cpu") -> Method:
     """Make the SOD method that `kind:file?option=value` specifies. Raises SodError if it cannot be made."""
-    return _find_kind(spec).make(Spec.parse(spec), torch.device(device))
+    return cast(Method, _import_module(spec).make(Spec.parse(spec), torch.device(device)))
 
 
 def resolve_spec(spec: str) -> str:
@@ -71,16 +64,20 @@ def resolve_spec(spec: str) -> str:
 
 def uses_gpu(spec: str) -> bool:
     """Whether the method of this specification can run on a GPU."""
-    return _find_kind(spec).uses_gpu()
+    module = _import_module(spec)
+    return hasattr(module, "uses_gpu") and bool(module.uses_gpu())
 
 
 def estimate_memory(spec: str, pixels: int) -> int:
     """Estimate the bytes of main memory that the method needs for an image of so many pixels."""
-    return _find_kind(spec).estimate_memory(Spec.parse(spec), pixels)
+    module = _import_module(spec)
+    if not hasattr(module, "estimate_memory"):
+        return DEFAULT_MEMORY
+    return int(module.estimate_memory(Spec.parse(spec), pixels))
 
 
-def _find_kind(spec: str) -> Kind:
+def _import_module(spec: str) -> ModuleType:
     kind = Spec.parse(spec).kind
     if kind not in METHODS:
         raise SodError(f"{spec!r}: there is no SOD method {kind!r}; there are {', '.join(METHODS)}")
-    return METHODS[kind]
+    return import_module(METHODS[kind])

@@ -24,6 +24,9 @@ DECODER = {
 """Stage of the decoder -> channels in, inside and out."""
 
 
+uses_gpu = network.uses_gpu
+
+
 def make(spec: Spec, device: torch.device) -> Method:
     """Make BASNet at 256 x 256 px. Raises SodError if the checkpoint does not fit."""
     convention = network.Convention(

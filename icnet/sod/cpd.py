@@ -22,6 +22,9 @@ from icnet.torchvision_models import Bottleneck, ResNet
 SIDE = 352
 
 
+uses_gpu = network.uses_gpu
+
+
 def make(spec: Spec, device: torch.device) -> Method:
     """Make CPD at 352 x 352 px, with the checkpoint's backbone. Raises SodError if the checkpoint does not fit."""
     convention = network.Convention(prepare=prepare, read=preprocessing.read_stretched_logit)

@@ -37,6 +37,9 @@ class Options(BaseOptions):
     longest: int = Field(0, ge=0)
 
 
+uses_gpu = network.uses_gpu
+
+
 def make(spec: Spec, device: torch.device) -> Method:
     """Make EGNet at the image's own size, or at most `longest` px. Raises SodError if the checkpoint does not fit."""
     longest = spec.parse_options(Options).longest

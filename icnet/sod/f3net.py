@@ -20,6 +20,9 @@ MEAN = np.array([124.55, 118.90, 102.94], np.float32)
 STD = np.array([56.77, 55.97, 57.50], np.float32)
 
 
+uses_gpu = network.uses_gpu
+
+
 def make(spec: Spec, device: torch.device) -> Method:
     """Make F3Net at 352 x 352 px. Its logits, a quarter of that, are resized directly to the image's size.
 

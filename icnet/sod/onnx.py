@@ -96,7 +96,7 @@ def make_feed(spec: Spec, options: Options, entry: Any) -> Feed:
     return Feed(entry.name, kind, size, channels_last, options.make_normalization(), options.antialias)
 
 
-def has_cuda() -> bool:
+def uses_gpu() -> bool:
     """Whether the installed onnxruntime is the one for NVIDIA GPUs."""
     try:
         import onnxruntime
@@ -115,8 +115,8 @@ def open_session(spec: Spec, device: torch.device) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise SodError(f"{spec.text!r} needs onnxruntime: pip install 'icnet[onnx]'") from error
-    provider = CUDA if device.type == "cuda" and has_cuda() else "CPUExecutionProvider"
+        raise SodError(f"{spec.text!r} needs the package onnxruntime") from error
+    provider = CUDA if device.type == "cuda" and uses_gpu() else "CPUExecutionProvider"
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.log_severity_level = 3

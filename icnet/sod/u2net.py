@@ -37,6 +37,9 @@ FLAT = 4
 """Depth of the flat block, which dilates where the others pool."""
 
 
+uses_gpu = network.uses_gpu
+
+
 def make(spec: Spec, device: torch.device) -> Method:
     """Make U2Net or U2NetP at 320 x 320 px. Raises SodError if the checkpoint does not fit."""
     stages = SMALL if spec.kind == "u2netp" else FULL

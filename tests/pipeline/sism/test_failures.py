@@ -1,7 +1,9 @@
 """Stage sism: only what is wrong with a file's own content is stored as a reject; other failures end the stage."""
 
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -161,9 +163,16 @@ def make_method(error: Exception | None, key: tuple[str, str]) -> Method:
     return Method(detect, lambda: f"test {error!r}")
 
 
+def register_method(monkeypatch, method: Method) -> None:
+    module = ModuleType("test_method")
+    module.make = lambda spec, device: method
+    monkeypatch.setitem(sys.modules, "test_method", module)
+    monkeypatch.setitem(sod.METHODS, "test", "test_method")
+
+
 def use_method(monkeypatch, error: Exception | None) -> SismConfig:
     load_method.cache_clear()
-    monkeypatch.setitem(sod.METHODS, "test", sod.Kind(lambda spec, device: make_method(error, ("bear", "0002"))))
+    register_method(monkeypatch, make_method(error, ("bear", "0002")))
     return CONFIG.model_copy(update={"method": "test"})
 
 
@@ -179,6 +188,6 @@ def test_a_method_that_fails_for_another_reason_ends_the_stage_and_no_reject_is_
         run(use_method(monkeypatch, error))
     assert "\n" not in str(caught.value)
     load_method.cache_clear()
-    monkeypatch.setitem(sod.METHODS, "test", sod.Kind(lambda spec, device: make_method(None, ("", ""))))
+    register_method(monkeypatch, make_method(None, ("", "")))
     rows, rejects = run(CONFIG.model_copy(update={"method": "test"}))
     assert len(rows) == 12 and not rejects
