@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+HOP_HEADERS = ("host", "connection", "content-length", "transfer-encoding")
+"""Headers that a proxy does not pass on."""
+
 
 def find_port() -> int:
     """A free port."""
@@ -35,7 +38,11 @@ def run_mlflow(folder: Path, *options: str, **variables: str) -> Iterator[int]:
         yield port
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:  # it waits for a connection
+            server.kill()
+            server.wait()
 
 
 def wait_for(address: str, server: subprocess.Popen) -> None:
@@ -67,14 +74,24 @@ def run_failing_proxy(target: int, failing: set[str]) -> Iterator[int]:
         protocol_version = "HTTP/1.0"
 
         def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.read_body()
             if any(part in self.path for part in failing):
                 return self.reply(500, b'{"error_code": "INTERNAL_ERROR", "message": "the store is away"}')
             connection = http.client.HTTPConnection("127.0.0.1", target)
-            headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
+            headers = {key: value for key, value in self.headers.items() if key.lower() not in HOP_HEADERS}
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             self.reply(answer.status, answer.read(), answer.headers.get("Content-Type", "application/json"))
+
+        def read_body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
 
         def reply(self, status: int, content: bytes, kind: str = "application/json") -> None:
             self.send_response(status)
