@@ -16,6 +16,9 @@ from icnet.config import Config
 from icnet.model import ICNet
 from icnet.official import CheckpointError, convert_official
 
+WEIGHTS_FILE = Path(__file__).resolve().parents[1] / "weights" / "icnet.safetensors"
+"""The trained network of this repository; weights/README.md describes it."""
+
 RENAMED_FIELDS = {"summed": "cfm_sum"}
 """Older names of fields of Config, which older checkpoints hold."""
 
@@ -42,8 +45,9 @@ def save(model: ICNet, file: str | Path, **metadata: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load(file: str | Path, device: torch.device | str = "cpu") -> ICNet:
-    """Load the network of a checkpoint, ours or the authors', in evaluation mode.
+def load(file: str | Path = WEIGHTS_FILE, device: torch.device | str = "cpu") -> ICNet:
+    """Load the network of a checkpoint, ours or the authors', in evaluation mode. Default: the trained network of
+    this repository.
 
     Raises FileNotFoundError where there is no file, CheckpointError where it is not a checkpoint of this network or
     its weights are not finite.

@@ -37,7 +37,8 @@ def predict_command(
         str | None,
         typer.Option(
             help="models:/<name>@<alias>, or a checkpoint of this project or of the authors. "
-            "Default: weights/icnet.safetensors of the repository, or models:/icnet@champion without this file."
+            "Default: the trained network of this repository, weights/icnet.safetensors.",
+            show_default=False,
         ),
     ] = None,
     sism_method: Annotated[
@@ -65,10 +66,10 @@ def predict_command(
 
     An interrupted run continues where it stopped. Example: cosal predict holiday maps
     """
+    from icnet.checkpoint import WEIGHTS_FILE
     from pipeline.cli.folder import Options, predict_folder
-    from pipeline.cli.models import name_default_model
 
-    options = Options(model or name_default_model(), sism_method, batch_size, ray, page)
+    options = Options(model or str(WEIGHTS_FILE), sism_method, batch_size, ray, page)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         summary = predict_folder(photos, out, options)
     if as_json:

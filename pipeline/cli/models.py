@@ -8,11 +8,6 @@ from icnet import checkpoint, official
 
 REGISTRY_PREFIX = "models:/"
 
-CHAMPION = f"{REGISTRY_PREFIX}icnet@champion"
-
-WEIGHTS_FILE = Path(__file__).resolve().parents[2] / "weights" / "icnet.safetensors"
-"""The trained model of this repository. It is the default if it is there."""
-
 DEFAULT_SISM_METHOD = "gc"
 """SOD method of checkpoints that do not name one in their metadata."""
 
@@ -23,11 +18,6 @@ class FoundModel:
 
     weights: Path
     sism_method: str
-
-
-def name_default_model() -> str:
-    """The weights of this repository, else the champion of the registered models."""
-    return str(WEIGHTS_FILE) if WEIGHTS_FILE.is_file() else CHAMPION
 
 
 def find_model(model: str, folder: Path) -> FoundModel:
