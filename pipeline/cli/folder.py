@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import gallery, tables
-from pipeline.cli.csv_files import format_csv
 from pipeline.cli.export import name_png
 from pipeline.cli.gallery import (
     PAGE,
@@ -36,6 +35,7 @@ from pipeline.cli.sheets import draw_group_sheets
 from pipeline.predict.actors import load_network
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.maps import MapsJob, find_empty_groups
+from pipeline.runtime.csv_files import format_csv
 from pipeline.sism.config import SismConfig
 from pipeline.sism.samples import SamplesJob
 

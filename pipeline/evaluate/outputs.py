@@ -16,6 +16,7 @@ from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.frames import Intervals
 from pipeline.metrics.records import ORIGINAL, RESIZED, Results, Row
 from pipeline.runtime import files
+from pipeline.runtime.csv_files import neutralize
 
 MANIFEST = "manifest.json"
 
@@ -96,7 +97,7 @@ def write_outputs(
         "curves": frames.to_curve_frame(scores),
         "absent": absent,
     }.items():
-        content = frame.to_csv(index=False, float_format="%.6f")
+        content = frame.map(neutralize).to_csv(index=False, float_format="%.6f")
         files.write_file(folder / f"{name}.csv", content.encode(errors="surrogatepass"))
     tables.write_parquet(_to_image_table(found), folder / "images.parquet")
     for name, size in (("original.json", ORIGINAL), ("metrics.json", RESIZED)):

@@ -12,9 +12,10 @@ def format_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> byte
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(columns)
-    writer.writerows([_neutralize(cell) for cell in row] for row in rows)
+    writer.writerows([neutralize(cell) for cell in row] for row in rows)
     return buffer.getvalue().encode()
 
 
-def _neutralize(cell: object) -> object:
+def neutralize(cell: object) -> object:
+    """The cell, with a leading apostrophe if it is text that a spreadsheet would run."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell

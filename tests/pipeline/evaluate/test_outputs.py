@@ -148,3 +148,9 @@ def test_a_table_without_images_with_masks_is_complete(tmp_path):
     evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     table = pa.parquet.read_table(tmp_path / "out" / "images.parquet")
     assert len(table) == 0 and "max_f" in table.column_names
+
+
+def test_spreadsheets_do_not_run_names_as_formulas(tmp_path):
+    evaluate_dataset(benchmark.write(tmp_path, {"=1+1": 2, "apple": 2}), tmp_path / "out", CONFIG)
+    groups = pd.read_csv(tmp_path / "out" / "groups.csv")
+    assert sorted(set(groups["group"])) == ["'=1+1", "apple"]

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from pipeline.cli.csv_files import format_csv
+from pipeline.runtime.csv_files import format_csv
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\tx", "\rx"])
