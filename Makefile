@@ -35,6 +35,7 @@ lint: .venv/installed
 bench: .venv/installed data/demo
 	python -m benchmarks.sism speed data/demo/train
 	python -m benchmarks.predict speed
+	python -m benchmarks.folder docs/photographs
 
 data/demo: .venv/installed
 	dvc repro demo

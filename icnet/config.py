@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+BackboneName = Literal["vgg16", "dinov2_vits14"]
+"""The backbones; `icnet.backbones` makes them."""
 PATCH_SIZE = 14
 """px of a patch of the vision transformer."""
 NUM_BLOCKS = 12
@@ -18,7 +20,7 @@ class Config:
     Raises ValueError where a value is out of range or two options exclude each other.
     """
 
-    backbone: Literal["vgg16", "dinov2_vits14"] = "vgg16"
+    backbone: BackboneName = "vgg16"
     """The pretrained network below the co-saliency blocks: the paper's VGG-16, or a frozen DINOv2 ViT-S/14."""
     size: int = 224
     """Side of the input, px; with dinov2_vits14 a multiple of 14. Weights belong to one size: an RSCF has as many

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+import yaml
 
 from icnet import backbones, sod
 from icnet.config import Config
@@ -24,9 +25,13 @@ from pipeline.index.stage import index_collection
 from tests.helpers import photographs
 
 ROOT = Path(__file__).resolve().parents[1]
-PENDING: set[str] = set()
-PAGES = sorted(page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")] if page.name not in PENDING)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "weights" / "README.md"])
 OLD_NAMES = ["pipeline.verify", "pipeline/verify", "cues.py", "knob", "pascal_coseg.yaml", "train.rate", "predict.cut"]
+
+
+def name_page(page):
+    """The path of a page, for the name of a test."""
+    return page.relative_to(ROOT).as_posix()
 
 
 def examples(page):
@@ -40,7 +45,7 @@ def run(text, name="example"):
     return module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_page)
 def test_links_lead_to_files_and_headings(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if target.startswith("http"):
@@ -53,7 +58,7 @@ def test_links_lead_to_files_and_headings(page):
             assert heading in [title.lower().replace(" ", "-") for title in titles], target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_page)
 def test_commands_exist(page):
     text = page.read_text()
     targets = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
@@ -64,16 +69,23 @@ def test_commands_exist(page):
         assert find_spec(module), module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_page)
 def test_options_exist(page):
     if page.name == "CHANGELOG.md":  # it names old options
         return
-    pattern = rf"[`\s]({'|'.join(SECTIONS)})\.(?!safetensors)([a-z_]+)"
+    pattern = rf"[`\s]({'|'.join(SECTIONS)})\.(?!safetensors|html)([a-z_]+)"
     for section, option in re.findall(pattern, page.read_text()):
         assert option in SECTIONS[section].model_fields, f"{section}.{option}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_page)
+def test_yaml_examples_can_be_read(page):
+    for block in re.findall(r"```yaml\n(.*?)\n *```", page.read_text(), re.DOTALL):
+        found = yaml.safe_load(re.sub(r"^sism: .*\n(?=sism: )", "", block, flags=re.MULTILINE))
+        assert isinstance(found, dict), block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_page)
 def test_no_page_uses_a_name_that_is_gone(page):
     if page.name != "CHANGELOG.md":
         assert not [name for name in OLD_NAMES if name in page.read_text()]
@@ -90,8 +102,8 @@ def test_the_training_example_runs(capsys):
 def test_the_example_of_a_sod_method_works(monkeypatch):
     method, check, *_ = examples(ROOT / "CONTRIBUTING.md")
     monkeypatch.setitem(sys.modules, "center", run(method, "center"))
-    assert '"center": Kind(center.make)' in (ROOT / "CONTRIBUTING.md").read_text()
-    monkeypatch.setitem(sod.METHODS, "center", sod.Kind(sys.modules["center"].make))
+    assert '"center": "icnet.sod.center"' in (ROOT / "CONTRIBUTING.md").read_text()
+    monkeypatch.setitem(sod.METHODS, "center", "center")
     for name, function in vars(run(check)).items():
         if name.startswith("test_"):
             function()

@@ -36,5 +36,7 @@ class PredictConfig(params.Section):
         None, ge=1, description="processes that run the network; null: one for each GPU, or for each core without GPUs"
     )
     gpus_per_actor: float | None = Field(
-        None, ge=0, description="GPUs of each process, 0.5 shares one, 0 uses the CPU; null: 1 if there are GPUs"
+        None,
+        ge=0,
+        description="GPUs of each process; 0.5: two processes share a GPU; 0 uses the CPU; null: 1 if there are GPUs",
     )

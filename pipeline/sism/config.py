@@ -28,10 +28,12 @@ class SismConfig(params.Section):
     num_actors: int | None = Field(
         None,
         ge=1,
-        description="processes that compute; `null`: one for each GPU that helps, else for each core",
+        description="processes that compute; `null`: one for each GPU if the method can use one, else for each core",
     )
     gpus_per_actor: float | None = Field(
-        None, ge=0, description="GPUs of each process, 0.5 shares one; `null`: 1 if the method can use one"
+        None,
+        ge=0,
+        description="GPUs of each process; 0.5: two processes share a GPU; `null`: 1 if the method can use one",
     )
     strict: bool = Field(False, description="`true`: any reject is an error")
     max_rejects: float = Field(0.5, ge=0, le=1, description="a larger share of rejected images is an error")

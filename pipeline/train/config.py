@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from icnet.config import BackboneName
 from pipeline.runtime import params
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -39,7 +40,10 @@ class TrainConfig(params.Section):
     )
     batch_size: int = Field(10, ge=2, description="images in a batch, all of one group")
     min_batch_size: int | None = Field(
-        None, ge=2, description="`sampling: groups`: smallest batch; sizes vary up to `batch_size`. null: always that"
+        None,
+        ge=2,
+        description="`sampling: groups`: smallest batch; sizes vary up to `batch_size`. null: every batch has"
+        " `batch_size` images",
     )
     sampling: Literal["images", "groups"] = Field(
         "images",
@@ -64,7 +68,7 @@ class TrainConfig(params.Section):
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam (coupled weight decay) or AdamW")
     lr: Rate = Field(1e-5, description="learning rate")
     backbone_lr: Rate | None = Field(
-        None, description="learning rate of the pretrained backbone; null: `lr`, which its new sixth stage always has"
+        None, description="learning rate of the pretrained backbone; null: `lr`. Its new sixth stage always uses `lr`"
     )
     freeze: list[str] = Field(
         [],
@@ -79,7 +83,7 @@ class TrainConfig(params.Section):
     )
     schedule: Literal["constant", "cosine", "one_cycle"] = Field("constant", description="shape of the learning rate")
     warmup: Share = Field(
-        0.0, description="share of the steps in which the learning rate rises (`one_cycle`: 0.3 where it is 0)"
+        0.0, description="share of the steps in which the learning rate rises (with `one_cycle`, 0 means 0.3)"
     )
     grad_clip_norm: Rate | None = Field(None, description="largest norm of the gradient; null: no limit")
     grad_accum_steps: Count = Field(1, description="batches per step and worker")
@@ -157,7 +161,7 @@ class ModelConfig(params.Section):
         description="null: random weights; `torchvision`: VGG-16's ImageNet weights, downloaded; or a file: published"
         " weights of the backbone, or a checkpoint of ICNet",
     )
-    backbone: Literal["vgg16", "dinov2_vits14"] = Field(
+    backbone: BackboneName = Field(
         "vgg16", description="pretrained network below the co-saliency blocks: the paper's VGG-16, or DINOv2 ViT-S/14"
     )
     size: int = Field(
@@ -168,7 +172,8 @@ class ModelConfig(params.Section):
         [8, 10, 12], description="dinov2_vits14: the three transformer blocks that feed the co-saliency blocks, from 1"
     )
     looks: int = Field(
-        1, description="1 to 3: how often the group is compared; from the second on, by the coarsest map, not the SISMs"
+        1,
+        description="how many times (1 to 3) the group is compared: first by the SISMs, then by the coarsest maps",
     )
     features: Literal["scf", "nf"] = Field(
         "scf", description="Table 2: self-correlation features or l2-normalized features"
