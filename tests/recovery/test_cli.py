@@ -45,7 +45,13 @@ def start(folder, **options):
     environment |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     code = "from pipeline.cli.app import main; main()"
     command = [sys.executable, "-c", code, "predict", "images", "out", "--model", "model.safetensors", "--batch", "4"]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, **options)
+    options |= {"cwd": folder, "env": environment, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, preexec_fn=accept_interrupts, **options)
+
+
+def accept_interrupts():
+    """A shell starts background jobs with SIGINT ignored, and children inherit this."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def read_results(out):

@@ -38,6 +38,6 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path):
 def test_temporary_files_have_names_that_cannot_be_guessed(tmp_path):
     names = set()
     for _ in range(3):
-        with files.replace_when_done(tmp_path / "a") as temporary:
+        with files.replace_when_done(tmp_path / "map.png") as temporary:
             names.add(temporary.name)
-    assert len(names) == 3 and all(len(name) > 32 and "a.part" not in name for name in names)
+    assert len(names) == 3 and all(len(name) > 32 and "map" not in name for name in names)
