@@ -22,6 +22,8 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 import ray
 from ray._private import ray_constants
 
+from pipeline.runtime.standard_error import drop_unimportant_lines
+
 LOOPBACK = "127.0.0.1"
 
 MAX_TEMPORARY_PATH = 28
@@ -52,13 +54,16 @@ def connect() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     folder = None if os.environ.get("RAY_ADDRESS") else tempfile.mkdtemp(prefix="ray-", dir=_find_temporary_folder())
     try:
-        _join_cluster() if folder is None else _start_cluster(folder)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray's handler skips the clean-up of the stage
-        silence_ray_data()
-        yield
+        with drop_unimportant_lines():
+            try:
+                _join_cluster() if folder is None else _start_cluster(folder)
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, handler)  # Ray's handler skips the clean-up of the stage
+                silence_ray_data()
+                yield
+            finally:
+                ray.shutdown()
     finally:
-        ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
