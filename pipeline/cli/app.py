@@ -59,6 +59,9 @@ def predict_command(
     page: Annotated[
         bool, typer.Option("--gallery/--no-gallery", help="Write index.html, a page to look at the maps.")
     ] = True,
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Edges of the maps follow those of the photographs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if files were rejected.")] = False,
 ) -> None:
@@ -69,7 +72,7 @@ def predict_command(
     from icnet.checkpoint import WEIGHTS_FILE
     from pipeline.cli.folder import Options, predict_folder
 
-    options = Options(model or str(WEIGHTS_FILE), sism_method, batch_size, ray, page)
+    options = Options(model or str(WEIGHTS_FILE), sism_method, batch_size, ray, page, refine)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         summary = predict_folder(photos, out, options)
     if as_json:
@@ -90,11 +93,14 @@ def export_command(
     cutouts: Annotated[
         Path | None, typer.Option(help="Index table: write the images with their maps as transparency (RGBA).")
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Edges of cut-outs follow those of the images.")
+    ] = True,
 ) -> None:
     """Write the maps of a table as PNG files. Example: cosal export data/maps/msrc pngs"""
     from pipeline.cli.export import export_cutouts, export_maps
 
-    count = export_maps(table, out, column) if cutouts is None else export_cutouts(table, cutouts, out)
+    count = export_maps(table, out, column) if cutouts is None else export_cutouts(table, cutouts, out, refine)
     print(f"{count} PNG files in {out}")
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from icnet import images
+from icnet.images.refine import refine
 from pipeline import tables
 from pipeline.cli.output import OutputFolder, ProtectedFiles
+from pipeline.runtime.progress import Progress
 
 ROWS_IN_MEMORY = 64
 
@@ -42,23 +43,27 @@ def export_maps(table: Path, out: Path, column: str | None = None) -> int:
     return count
 
 
-def export_cutouts(table: Path, index: Path, out: Path) -> int:
+def export_cutouts(table: Path, index: Path, out: Path, refined: bool = True) -> int:
     """Write each image, upright and at its original size, with its map as transparency (RGBA); returns their number.
 
-    Raises ImageError or OSError if an image of the index cannot be read, and OutputError if a file must not be written.
+    `refined`: whether the edges of the maps follow those of the images.
+
+    Raises ImageError or OriginalError if an image of the index cannot be read or was changed, and OutputError if a file
+    must not be written.
     """
     root = Path(tables.load_manifest(index)["root"])
-    rows = tables.read_table(index, ["group", "name", "image", "mask", "void"]).to_pylist()
+    rows = tables.read_table(index, ["group", "name", "image", "image_digest", "mask", "void"]).to_pylist()
     paths = [root / row[kind] for row in rows for kind in ("image", "mask", "void") if row[kind] is not None]
-    image_files = {(row["group"], row["name"]): root / row["image"] for row in rows}
+    originals = {(row["group"], row["name"]): (row["image"], row["image_digest"]) for row in rows}
     output = OutputFolder(out)
     output.plan(_list_names(table), ProtectedFiles.find([root, table, index], paths))
     count = 0
     with output.lock():
         output.start()
         for row in _iterate_rows(table, "map"):
-            image = images.decode(image_files[row["group"], row["name"]].read_bytes())
+            image = images.decode(tables.read_original(root, *originals[row["group"], row["name"]]))
             alpha = images.resize(images.decode_gray(row["map"]), image.shape[:2])
+            alpha = refine(alpha, image) if refined else alpha
             output.write(name_png(row["group"], row["name"]), _encode_rgba(image, alpha))
             count += 1
         output.remove_old_files()
@@ -83,12 +88,12 @@ def _list_names(table: Path) -> list[str]:
 
 def _iterate_rows(table: Path, column: str) -> Iterator[dict[str, Any]]:
     total = tables.load_manifest(table)["rows"]
-    with tqdm(total=total, unit="image", desc="PNG files", mininterval=1.0) as bar:
+    with Progress("PNG files", total) as progress:
         for start in range(0, total, ROWS_IN_MEMORY):
             stop = min(total, start + ROWS_IN_MEMORY)
             rows = tables.read_rows(table, start, stop, ["group", "name", column]).to_pylist()
             yield from rows
-            bar.update(len(rows))
+            progress.update(len(rows))
 
 
 def _encode_rgba(image: np.ndarray, alpha: np.ndarray) -> bytes:

@@ -4,9 +4,11 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from icnet import images
 from pipeline import gallery, tables
 from pipeline.cli.export import name_png
 from pipeline.cli.gallery import (
@@ -50,21 +52,26 @@ SCORES = ("weight", "area", "agreement", "saliency")
 
 @dataclass(frozen=True)
 class Options:
-    """How `cosal predict` makes maps. `sism_method`: None takes that of the model. `ray`: None decides by the number of
-    images, and RAY_ADDRESS. `gallery`: whether to write a page to look at."""
+    """How `cosal predict` makes maps.
+
+    `sism_method`: None takes that of the model. `ray`: None decides by the number of images, and RAY_ADDRESS.
+    `gallery`: whether to write a page to look at. `refine`: whether edges of maps follow those of the photographs.
+    """
 
     model: str
     sism_method: str | None = None
     batch_size: int = 8
     ray: bool | None = None
     gallery: bool = True
+    refine: bool = False
 
     def format_command(self, photos: Sequence[Path], out: Path) -> str:
         """The command that makes the same files."""
         sism = ["--sism", self.sism_method] if self.sism_method else []
         batch = ["--batch-size", self.batch_size] if self.batch_size != Options.batch_size else []
         ray = [] if self.ray is None else ["--ray" if self.ray else "--no-ray"]
-        return format_command("predict", *photos, out, "--model", self.model, *sism, *batch, *ray)
+        refine = ["--refine"] if self.refine else []
+        return format_command("predict", *photos, out, "--model", self.model, *sism, *batch, *ray, *refine)
 
 
 @dataclass(frozen=True)
@@ -173,9 +180,23 @@ class FolderRun:
         for shard in tables.iterate_shards(made.maps, ["group", "name", "map"]):
             for row in shard.to_pylist():
                 if has_map_file(row["group"], row["name"]):
-                    self.output.write(name_png(row["group"], row["name"]), row["map"])
+                    self.output.write(name_png(row["group"], row["name"]), self._finish_map(row))
         if self.options.gallery:
             write_thumbnails(TablePair(made.samples, made.maps), self.output)
+
+    def _finish_map(self, row: dict[str, Any]) -> bytes:
+        if not self.options.refine:
+            return cast(bytes, row["map"])
+        from icnet.images.refine import refine  # OpenCV takes a while to import
+
+        image = images.decode(tables.read_original(self.photographs.root, *self._originals[row["group"], row["name"]]))
+        return images.encode(refine(images.decode_gray(row["map"]), image))
+
+    @cached_property
+    def _originals(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """Path and digest of every photograph, by group and name."""
+        rows = tables.read_table(self.work / "index", ["group", "name", "image", "image_digest"]).to_pylist()
+        return {(row["group"], row["name"]): (row["image"], row["image_digest"]) for row in rows}
 
     def _write_pages(self, made: Iterable[MadeTables], model: ModelChoice, rejects: list[dict[str, Any]]) -> None:
         facts = {

@@ -115,3 +115,10 @@ def test_a_second_export_removes_old_files_and_keeps_those_of_others(tmp_path):
     write_maps(folder / "maps", [row for row in rows if row["name"] == "0001"])
     assert export_maps(folder / "maps", tmp_path / "out") == 1
     assert list_files(tmp_path / "out") == ["apple/0001.png", "bear tree/notes.txt"]
+
+
+def test_cutouts_of_photographs_that_changed_after_indexing_are_refused(tmp_path):
+    folder = make_collection(tmp_path)
+    (folder / "photos" / "images" / "apple" / "0000.png").write_bytes(b"another photograph")
+    with pytest.raises(tables.OriginalError, match="changed after it was indexed"):
+        export_cutouts(folder / "maps", folder / "index", tmp_path / "out")

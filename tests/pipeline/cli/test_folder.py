@@ -269,3 +269,15 @@ def test_maps_of_any_method_are_scored_and_missing_ones_are_listed(tmp_path):
     assert content["images"] == 2
     assert content["overall"]["mae"] == pytest.approx(0, abs=0.01)
     assert content["overall"]["max_f"] > 0.99
+
+
+def test_refined_maps_follow_the_photographs_and_their_table_stays_as_it_is(model, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 2}) / "images"
+    for out, option in (("plain", "--no-refine"), ("refined", "--refine")):
+        assert predict(photos, tmp_path / out, model, option).exit_code == 0
+    plain, refined = (Image.open(tmp_path / out / "apple" / "0000.png") for out in ("plain", "refined"))
+    assert plain.size == refined.size and plain.tobytes() != refined.tobytes()
+    (table,) = (tmp_path / "refined" / ".cosal" / "groups").glob("*/maps")
+    assert (
+        tables.read_table(table, ["map"])["map"][0].as_py() == (tmp_path / "plain" / "apple" / "0000.png").read_bytes()
+    )
