@@ -8,11 +8,39 @@ from pathlib import Path
 import pytest
 
 from pipeline import tables
-from tests.helpers.checkout import change_params, clone, run_dvc
+from tests.helpers.checkout import capture_dvc, change_params, clone, run_dvc
 from tests.helpers.rows import flip_bit
 
 UP_TO_DATE = "Data and pipelines are up to date."
 STAGES = ["demo", "index", "sism", "train", "predict", "evaluate", "register"]
+
+STAGE_LINES = [
+    r"Running stage '[a-z]+(@\w+)?':",
+    r"> python -m pipeline\.[a-z]+ .*",
+    r"(demo|index|sism|predict): \d+ .*",
+    r"(index|predict): [\d.]+ .*",
+    r"sism:   'images/[\w./-]+': is truncated: its end is missing",
+    r"train: \d+ images of \d+ groups on 1 CPU worker; held out for validation: .*",
+    r"train: epoch \d+/\d+  loss [\d.]+.*",
+    r"train: \d+ epochs? in \d+:\d\d; kept is .*",
+    r"train: model and history in data/model, .*",
+    r"method +size +max F +S .*",
+    r"(icnet|sism) +(32 px|original)( +[\d.]+)+",
+    r"evaluate: .*",
+    r"register: models:/icnet/1 is champion: .*",
+    r"register: load it with mlflow\.pyfunc\.load_model\(.*",
+]
+"""What the stages print in a normal run, and what DVC prints about them."""
+
+DVC_LINES = [
+    "Updating lock file 'dvc.lock'",
+    "Generating lock file 'dvc.lock'",
+    "To track the changes with git, run:",
+    r"\tgit add .*",
+    "To enable auto staging, run:",
+    r"\tdvc config core.autostage true",
+    r"Use `dvc push` to send your updates to remote storage\.",
+]
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -28,13 +56,21 @@ def repository(root, tmp_path_factory):
         train={"epochs": 1, "batch_size": 2, "validate_every": 1},
         evaluate={"resamples": 10, "num_panels": 1},
     )
-    output = run_dvc(folder, "repro")
+    output, errors = capture_dvc(folder, "repro")
     assert all(f"Running stage '{stage}" in output for stage in STAGES)
+    (folder / "output.txt").write_text(output + errors)
     return folder
 
 
 def times(folder: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for place in ("data", "results") for file in (folder / place).rglob("*")}
+
+
+def test_every_line_of_output_is_known(repository):
+    """No line of the log of a library is among them."""
+    known = re.compile("|".join([*STAGE_LINES, *DVC_LINES]))
+    lines = (repository / "output.txt").read_text().split("\n")
+    assert [line for line in lines if line.strip() and not known.fullmatch(line.rstrip())] == []
 
 
 def test_the_second_repro_does_nothing(repository):

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from icnet import images
 from pipeline.evaluate.folders import find_maps, format_keys
 from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.score import Key, Score, score_map_at
+from pipeline.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,11 @@ def compare_folders(maps: Path, masks: Path, void: Path | None = None, size: int
         except (OSError, images.ImageError) as error:
             return key, str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(tqdm(pool.map(score_one, found.files), total=len(found.files), unit="image", desc="scores"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool, Progress("scores", len(found.files)) as progress:
+        results = []
+        for result in pool.map(score_one, found.files):
+            results.append(result)
+            progress.update(1)
     scored = [(key, score) for key, score in results if isinstance(score, Score)]
     unusable = {key: reason for key, reason in results if isinstance(reason, str)}
     return Comparison(Scores.of(scored), found.missing, found.extra, unusable)

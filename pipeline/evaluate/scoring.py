@@ -7,7 +7,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
-from tqdm import tqdm
 
 from icnet import images
 from pipeline import tables
@@ -16,6 +15,7 @@ from pipeline.metrics import score
 from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Row
 from pipeline.metrics.score import Key, Score
 from pipeline.runtime import cluster
+from pipeline.runtime.progress import Progress
 
 ALL = "all"
 """In place of a method: the image could not be scored for any method."""
@@ -72,14 +72,14 @@ def run_tasks(tasks: list[Task], label: str) -> list[ScoredImage]:
     if len(tasks) <= 1:
         return [scored for task in tasks for scored in score_images(task)]
     done: dict[int, list[ScoredImage]] = {}
-    with cluster.connect(), tqdm(total=sum(len(task.rows) for task in tasks), unit="image", desc=label) as bar:
+    with cluster.connect(), Progress(label, sum(len(task.rows) for task in tasks)) as progress:
         work = ray.remote(score_images)
         pending = {work.remote(task): number for number, task in enumerate(tasks)}
         while pending:
             ready, _ = ray.wait(list(pending))
             for reference in ready:
                 done[pending.pop(reference)] = found = _get_result(reference)
-                bar.update(len(found))
+                progress.update(len(found))
     return [scored for number in sorted(done) for scored in done[number]]
 
 

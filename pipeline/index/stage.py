@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline import tables
 from pipeline.index.check import FileCheck, check_entries
@@ -14,6 +13,7 @@ from pipeline.index.findings import Findings, digest_content
 from pipeline.index.layouts import CollectionError, Dataset, find_folders
 from pipeline.index.walk import count_images, find_unused, walk_groups
 from pipeline.runtime import locks, params, report
+from pipeline.runtime.progress import Progress
 
 OUTPUT_VERSION = 1
 """Raise it whenever the same files may give other rows or rejects."""
@@ -32,11 +32,11 @@ def scan_collection(root: Path, dataset: Dataset, config: IndexConfig) -> Findin
     """
     folders, found = find_folders(root, dataset.layout), Findings()
     entries = found.collect_entries(walk_groups(root, folders, dataset.exclude))
-    with tqdm(total=count_images(root, folders), unit="image", desc="files checked", mininterval=1.0) as bar:
+    with Progress("files checked", count_images(root, folders)) as progress:
         for results in check_entries(entries, FileCheck(root, config), config.num_threads):
             found.add(results)
-            bar.update(len(results))
-        bar.total = bar.n
+            progress.update(len(results))
+        progress.finish()
     found.unused, hidden = find_unused(root, folders)
     found.hidden += hidden
     found.reject_lost_groups()

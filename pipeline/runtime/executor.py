@@ -77,7 +77,10 @@ class WorkerContext:
 class Executor(Protocol):
     """Processes shards."""
 
-    context: WorkerContext
+    @property
+    def context(self) -> WorkerContext:
+        """What readers and actors get."""
+        ...
 
     def connect(self) -> AbstractContextManager[None]:
         """Make the executor ready, for the duration of a block."""

@@ -27,11 +27,28 @@ class Progress:
         """Add `count` images; a fraction is a step of several."""
         with self._lock:
             self.count = min(self.count + count, self.total)
+            self._show()
+
+    def raise_to(self, count: float) -> None:
+        """Set the count, unless it is higher already."""
+        with self._lock:
+            self.count = min(max(self.count, count), self.total)
+            self._show()
+
+    def finish(self) -> None:
+        """There are no more images than those that were counted."""
+        with self._lock:
+            self.total = round(self.count)
             if self._bar is not None:
-                self._bar.update(round(self.count) - self._bar.n)
-            elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-                self._last_line = time.monotonic()
-                print(self._format_line(), file=sys.stderr, flush=True)
+                self._bar.total = self.total
+                self._bar.refresh()
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.update(round(self.count) - self._bar.n)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            print(self._format_line(), file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         return self

@@ -1,9 +1,10 @@
 """Shards processed by Ray Data: tasks read them, actors compute and write them."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -12,6 +13,7 @@ import ray.data
 from pipeline.runtime import cluster, entrypoint
 from pipeline.runtime.executor import ActorPool, Item, Task, WorkerContext
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.ray_progress import Counter
 
 READER_CPUS = 0.25
 ACTOR_CPUS = 0.5
@@ -42,8 +44,15 @@ class RayValue(Generic[T]):
 class RayExecutor:
     """Processes shards on the Ray cluster that RAY_ADDRESS names, else on a local one."""
 
-    def __init__(self) -> None:
-        self.context = WorkerContext()
+    @cached_property
+    def counter(self) -> Counter:
+        """Counts the images that actors have done."""
+        return Counter()
+
+    @property
+    def context(self) -> WorkerContext:
+        """What readers and actors get."""
+        return WorkerContext(report_progress=self.counter)
 
     def connect(self) -> AbstractContextManager[None]:
         """Join or start the cluster."""
@@ -103,16 +112,14 @@ class RayExecutor:
                 memory=pool.memory or None,
             )
         )
-        _show_progress(results.iter_rows(), sum(map(len, shards)), label)
+        with Progress(label, sum(map(len, shards))) as progress, self.counter.show(progress):
+            finished = 0
+            for result in results.iter_rows():
+                if result[FAILURE]:
+                    raise StreamError(result[FAILURE])
+                finished += int(result["images"])
+                progress.raise_to(finished)
         return time.perf_counter() - started
-
-
-def _show_progress(results: Iterable[dict[str, Any]], images: int, label: str) -> None:
-    with Progress(label, images) as progress:
-        for result in results:
-            if result[FAILURE]:
-                raise StreamError(result[FAILURE])
-            progress.update(int(result["images"]))
 
 
 def _guard(work: Callable[[Task], Task]) -> Callable[[Task], Task]:

@@ -12,8 +12,19 @@ from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
+from pipeline.runtime.progress import SECONDS_BETWEEN_LINES
 from pipeline.tracking import MOST_METRICS, Run
-from pipeline.train.reports import STEP_LOSS, Divergence, Epoch, Panel, Report, Steps, format_epoch, metric_name
+from pipeline.train.reports import (
+    STEP_LOSS,
+    Divergence,
+    Epoch,
+    Panel,
+    Report,
+    Steps,
+    format_duration,
+    format_epoch,
+    metric_name,
+)
 
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 240.0
 """Seconds without an attempt to log after MLflow failed; each failure doubles them."""
@@ -38,6 +49,8 @@ class Recorder:
     pause: float = 0.0
     next_attempt: float = 0.0
     bar: tqdm | None = None
+    first_report: tuple[float, int] | None = None
+    last_line: float = 0.0
 
     def __post_init__(self) -> None:
         self.printed = self.epoch
@@ -98,12 +111,29 @@ class Recorder:
         print(f"train: {format_epoch(report.row, self.epochs)}", flush=True)
 
     def _show_progress(self, report: Steps) -> None:
-        if not sys.stderr.isatty() or report.done == report.total:
+        if report.done == report.total:
             return
-        if self.bar is None:
+        if not sys.stderr.isatty():
+            self._print_step(report)
+        elif self.bar is None:
             label = f"epoch {report.epoch}/{self.epochs}"
             self.bar = tqdm(total=report.total, desc=label, unit="batch", leave=False)
-        self.bar.update(report.done - self.bar.n)
+        if self.bar is not None:
+            self.bar.update(report.done - self.bar.n)
+
+    def _print_step(self, report: Steps) -> None:
+        """Print a line now and then, with the time that is left at the speed since the first report."""
+        now, finished = time.monotonic(), (report.epoch - 1) * report.total + report.done
+        if self.first_report is None or finished <= self.first_report[1]:  # the first, or after a restart
+            self.first_report, self.last_line = (now, finished), now
+            return
+        if now - self.last_line < SECONDS_BETWEEN_LINES:
+            return
+        self.last_line = now
+        began, finished_before = self.first_report
+        left = (now - began) / (finished - finished_before) * (self.epochs * report.total - finished)
+        place = f"epoch {report.epoch}/{self.epochs}  batch {report.done} of {report.total}"
+        print(f"train: {place}  loss {report.losses[-1]:.4f}  {format_duration(left)} to go", flush=True)
 
 
 @contextmanager

@@ -55,9 +55,14 @@ def make_environment(folder: Path, **variables: str) -> dict[str, str]:
 
 
 def run_dvc(folder: Path, *arguments: str) -> str:
-    """Run `dvc` in the copy and return its output. Raises AssertionError where it fails."""
+    """Run `dvc` in the copy and return its standard output. Raises AssertionError where it fails."""
+    return capture_dvc(folder, *arguments)[0]
+
+
+def capture_dvc(folder: Path, *arguments: str) -> tuple[str, str]:
+    """Run `dvc` in the copy; returns its standard output and standard error. Raises AssertionError where it fails."""
     done = subprocess.run(
         ["dvc", *arguments], cwd=folder, env=make_environment(folder), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"dvc {' '.join(arguments)}:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    return done.stdout, done.stderr

@@ -108,3 +108,12 @@ def test_an_epoch_reads_as_one_line():
     expected = "epoch 2/60  loss 0.5000  val loss 0.5000 max F 0.712 S 0.700 MAE 0.100  2.0 images/s  58:00 to go"
     assert format_epoch(row(2) | scored, 60) == expected
     assert format_epoch(row(60), 60) == "epoch 60/60  loss 0.0167  2.0 images/s"
+
+
+def test_a_long_epoch_prints_a_line_with_the_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(recorder, "SECONDS_BETWEEN_LINES", 0.0)
+    reports = Recorder(Unreachable(), epochs=3)
+    reports.take(Steps(1, [0.9], 2, 10, 40))
+    reports.first_report = (reports.first_report[0] - 20.0, reports.first_report[1])  # half a minute of work ago
+    reports.take(Steps(2, [0.8], 2, 20, 40))
+    assert capsys.readouterr().out == "train: epoch 2/3  batch 20 of 40  loss 0.8000  2:00 to go\n"
