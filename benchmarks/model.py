@@ -35,6 +35,7 @@ from icnet.images import decode, decode_gray, normalize, resize, scale_maps
 from icnet.inference import Predictor, compile_parts, optimize
 from icnet.loss import iou_loss
 from icnet.model import ICNet
+from icnet.precision import has_fast_bf16
 
 FAST_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 BACKBONES: dict[str, dict[str, Any]] = {
@@ -46,8 +47,13 @@ app = typer.Typer(help=__doc__, add_completion=False)
 
 
 def list_kinds(backbones: str, compiled: bool) -> list[str]:
-    """The networks to compare: the yardstick, and `<backbone> <precision>` or `<backbone> <precision> compiled`."""
-    modes = [*DTYPES, *(f"{precision} compiled" for precision in DTYPES if compiled)]
+    """The networks to compare: the yardstick, and `<backbone> <precision>` or `<backbone> <precision> compiled`.
+
+    bf16 is among the precisions if this machine has it in hardware.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precisions = [name for name in DTYPES if name != "bf16" or has_fast_bf16(device)]  # else it takes minutes
+    modes = [*precisions, *(f"{precision} compiled" for precision in precisions if compiled)]
     return [YARDSTICK, *(f"{backbone} {mode}" for backbone in backbones.split(",") for mode in modes)]
 
 

@@ -5,6 +5,8 @@ file becomes. Damaged and unsupported content raises ImageError.
 """
 
 import warnings
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -14,7 +16,10 @@ from icnet.images.arrays import Pixels
 from icnet.images.errors import ImageError, describe_content, translate_errors
 
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-"""Supported formats. Left out: formats without a signature, and those for which Pillow starts another program."""
+"""Formats that need no further package.
+
+Left out: formats without a signature, and those for which Pillow starts another program.
+"""
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -82,12 +87,21 @@ def _load(data: bytes) -> Image.Image:
 def _open(data: bytes) -> ImageFile.ImageFile:
     if not data:
         raise ImageError("is empty: zero bytes")
-    Image.init()  # registers every format; further calls cost nothing
-    known = [name for name in FORMATS if name in Image.OPEN]
     try:
-        return Image.open(BytesIO(data), formats=known)
+        return Image.open(BytesIO(data), formats=_list_formats())
     except UnidentifiedImageError:
         raise ImageError(describe_content(data)) from None
+
+
+@cache
+def _list_formats() -> list[str]:
+    """The formats that the installed Pillow can read; HEIF if the package pillow-heif is installed."""
+    Image.init()
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return [name for name in (*FORMATS, "HEIF") if name in Image.OPEN]
 
 
 def _check_end(format: str | None, data: bytes) -> None:

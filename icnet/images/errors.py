@@ -43,8 +43,10 @@ def describe_content(data: bytes) -> str:
     for signature, name in _FOREIGN_CONTENT:
         if start.startswith(signature):
             return f"is not an image but {name}"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        return "is AVIF, which this Pillow cannot read: install Pillow 11.3 or later, or export the file as JPEG"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return "is HEIC, which is not supported: export it as JPEG or PNG"
+        return "is HEIC, which the package pillow-heif would read: install it and run again, or export the file as JPEG"
     if not any(data[:64]):
         return "is not an image: it begins with zeros, as an interrupted copy does"
     return "is not an image in a supported format, or its header is damaged"

@@ -17,6 +17,6 @@ class IndexConfig(params.Section):
     }
 
     strict: bool = Field(False, description="`true`: any reject is an error")
-    num_threads: int = Field(8, ge=1, description="files read at the same time; raise it for network disks")
+    num_threads: int = Field(8, ge=1, le=1024, description="files read at the same time; raise it for network disks")
     max_megabytes: int = Field(256, ge=1, description="larger files are rejected, MiB")
     min_side: int = Field(8, ge=1, description="images with a shorter side are rejected, px")

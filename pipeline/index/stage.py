@@ -15,7 +15,7 @@ from pipeline.index.walk import count_images, find_unused, walk_groups
 from pipeline.runtime import locks, params, report
 from pipeline.runtime.progress import Progress
 
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 """Raise it whenever the same files may give other rows or rejects."""
 
 SHOWN_REASONS = 5

@@ -14,7 +14,8 @@ from pipeline.index.layouts import CollectionError, Folders
 from pipeline.index.listing import Listing, count_files, join, list_folder, scan
 from pipeline.index.rejects import Reject, decode_name, make_reject
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2", ".avif"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
+IMAGE_SUFFIXES |= {".avif", ".heic", ".heif"}
 
 
 @dataclass(frozen=True, slots=True)

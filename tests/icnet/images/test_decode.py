@@ -265,3 +265,16 @@ class TestMasks:
     def test_an_object_on_transparent_ground_is_object(self):
         cutout = np.dstack([np.full((*badfiles.SIZE, 3), 255, np.uint8), self.expected])
         assert np.array_equal(images.decode_mask(file(Image.fromarray(cutout), "PNG")), self.expected)
+
+
+def test_heic_is_read_if_its_package_is_installed():
+    """Without the package it is refused with a sentence that names it (tests of bad files)."""
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    heif.register_heif_opener()
+    buffer = BytesIO()
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, 32:] = 255
+    Image.fromarray(pixels).save(buffer, "HEIF", quality=95)
+    decoded = images.decode(buffer.getvalue())
+    assert decoded.shape == (48, 64, 3) == (*images.read_size(buffer.getvalue()), 3)
+    assert decoded[:, :28].max() < 30 and decoded[:, 36:].min() > 225

@@ -217,3 +217,8 @@ def test_the_reference_collections_are_whole(shared, tmp_path):
         assert (len(rows), len({row["group"] for row in rows}), rejects) == (images, groups, [])
         assert sum(row["mask"] is not None for row in rows) == images
         assert sum(row["void"] is not None for row in rows) == void
+
+
+def test_a_number_of_threads_that_no_machine_has_is_refused():
+    with pytest.raises(ValueError, match="num_threads"):
+        IndexConfig(num_threads=2_000_000_000)
