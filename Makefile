@@ -1,11 +1,13 @@
-# Two commands: `make repro` runs the pipeline end to end, `make test` passes the tests. Each makes .venv by itself.
+# Two commands: `make repro` runs the pipeline end to end, `make test` passes the tests. Each makes .venv by itself, as `make install` does.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: repro test test-slow test-cluster submit lint bench ui preset docs table-1 table-2 table-3 table-4
+.PHONY: install repro test test-slow test-cluster submit lint bench ui preset docs table-1 table-2 table-3 table-4
+
+install: .venv/installed
 
 repro: .venv/installed
 	dvc repro
