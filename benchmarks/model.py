@@ -51,10 +51,15 @@ def list_kinds(backbones: str, compiled: bool) -> list[str]:
 
     bf16 is among the precisions if this machine has it in hardware.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precisions = [name for name in DTYPES if name != "bf16" or has_fast_bf16(device)]  # else it takes minutes
+    precisions = list_precisions()
     modes = [*precisions, *(f"{precision} compiled" for precision in precisions if compiled)]
     return [YARDSTICK, *(f"{backbone} {mode}" for backbone in backbones.split(",") for mode in modes)]
+
+
+def list_precisions() -> list[str]:
+    """The precisions of this machine; bf16 takes minutes where the processor emulates it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return [name for name in DTYPES if name != "bf16" or has_fast_bf16(device)]
 
 
 @app.command()
@@ -179,7 +184,7 @@ def compare(task: str, kinds: list[str], n: int, repeats: int, allocator: bool) 
     }
     settings = "fast" if "MALLOC_MMAP_MAX_" in environment else "default"
     print(f"\n{task}, n = {n}, {DEVICE}, {torch.get_num_threads()} threads, {settings} allocator settings")
-    peaks = " and ".join(f"{measure_peak(dtype) / 1e9:.0f} in {name}" for name, dtype in DTYPES.items())
+    peaks = " and ".join(f"{measure_peak(DTYPES[name]) / 1e9:.0f} in {name}" for name in list_precisions())
     print(f"GFLOP/s of a large matrix product: {peaks}")
     print(f"{'':32}{'images/s':>9}{'CPU ms/image':>14}{'GFLOP/image':>13}{'peak MB':>9}{'speed-up: clock, CPU':>22}")
     plain = medians[YARDSTICK]

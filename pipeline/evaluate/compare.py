@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icnet import images
+from pipeline import gallery
 from pipeline.evaluate.folders import find_maps, format_keys
 from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.score import Key, Score, score_map_at
@@ -72,4 +73,5 @@ def compare_folders(maps: Path, masks: Path, void: Path | None = None, size: int
             progress.update(1)
     scored = [(key, score) for key, score in results if isinstance(score, Score)]
     unusable = {key: reason for key, reason in results if isinstance(reason, str)}
-    return Comparison(Scores.of(scored), found.missing, found.extra, unusable)
+    extra = [key for key in found.extra if key[0] != gallery.FOLDER]  # thumbnails of a page beside the maps
+    return Comparison(Scores.of(scored), found.missing, extra, unusable)

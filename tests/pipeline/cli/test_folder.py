@@ -281,3 +281,10 @@ def test_refined_maps_follow_the_photographs_and_their_table_stays_as_it_is(mode
     assert (
         tables.read_table(table, ["map"])["map"][0].as_py() == (tmp_path / "plain" / "apple" / "0000.png").read_bytes()
     )
+
+
+def test_maps_of_cosal_predict_are_scored_and_the_files_of_its_page_are_not(model, tmp_path):
+    root = photographs.write(tmp_path / "photos", {"apple": 2})
+    assert predict(root / "images", tmp_path / "out", model).exit_code == 0
+    content = json.loads(run("score", tmp_path / "out", root / "masks", "--size", "32", "--json").stdout)
+    assert (content["images"], content["extra"], content["missing"]) == (2, [], [])
