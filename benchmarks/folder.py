@@ -7,7 +7,6 @@ with its share of the photographs, without imports and loading. Both run in turn
     python -m benchmarks.folder PHOTOS
 """
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 import typer
 
+from benchmarks import processes
 from icnet import checkpoint
 from icnet.inference import Predictor, optimize
 from pipeline.cli.models import find_model
@@ -64,17 +64,8 @@ def time_help() -> float:
 
 def time_networks(num_images: int) -> float:
     """Seconds of the bare networks for these many images, on all cores."""
-    cores = os.process_cpu_count() if sys.version_info >= (3, 13) else len(os.sched_getaffinity(0))
-    context = multiprocessing.get_context("spawn")
-    barrier, seconds = context.Barrier(cores), context.Queue()
-    shares = [len(part) for part in np.array_split(np.arange(num_images), cores)]
-    workers = [context.Process(target=_run_networks, args=(share, barrier, seconds)) for share in shares]
-    for worker in workers:
-        worker.start()
-    slowest = max(seconds.get() for _ in workers)
-    for worker in workers:
-        worker.join()
-    return slowest
+    shares = np.array_split(np.arange(num_images), len(os.sched_getaffinity(0)))
+    return max(processes.run_together(_run_networks, [(len(share),) for share in shares]))
 
 
 def _run_networks(num_images: int, barrier: Barrier, seconds: "Queue[float]") -> None:

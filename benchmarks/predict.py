@@ -8,7 +8,6 @@ growth: duration and memory for one group of 10, 100, 1000 ... images.
     python -m benchmarks.predict growth --size 112 --width 0.25 --max-images 10000
 """
 
-import multiprocessing
 import os
 import tempfile
 import time
@@ -88,16 +87,7 @@ def make_stage_code(samples: Path, model: Path, maps: Path, batch_size: int) -> 
 
 def measure_forward_rate(model: Path, size: int, group_size: int, batch_size: int, cores: int) -> float:
     """Images/s of the bare forward pass with one process of one thread per core, as the stage has."""
-    context = multiprocessing.get_context("spawn")
-    barrier, rates = context.Barrier(cores), context.Queue()
-    arguments = (model, size, group_size, batch_size, barrier, rates)
-    workers = [context.Process(target=_time_forward_passes, args=arguments) for _ in range(cores)]
-    for worker in workers:
-        worker.start()
-    total = sum(rates.get() for _ in workers)
-    for worker in workers:
-        worker.join()
-    return total
+    return sum(processes.run_together(_time_forward_passes, [(model, size, group_size, batch_size)] * cores))
 
 
 def _time_forward_passes(

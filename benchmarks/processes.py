@@ -1,10 +1,13 @@
 """Run a stage in its own process: its duration, its speed, and the peak memory of its processes."""
 
+import multiprocessing
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,6 +31,22 @@ def run_code_with_memory(code: str) -> tuple[float, int]:
     threading.Thread(target=_sample_memory, args=(process, samples), daemon=True).start()
     _wait(process)
     return time.perf_counter() - started, max(samples)
+
+
+def run_together(target: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> list[float]:
+    """Start one process for each tuple of arguments; returns the number that each puts into the queue.
+
+    `target` also gets a barrier, at which all processes wait for each other, and the queue.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier, numbers = context.Barrier(len(arguments)), context.Queue()
+    workers = [context.Process(target=target, args=(*given, barrier, numbers)) for given in arguments]
+    for worker in workers:
+        worker.start()
+    found = [numbers.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    return found
 
 
 def measure_steady_rate(table: Path, num_actors: int) -> float:

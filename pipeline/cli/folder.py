@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from icnet import images
+from icnet.images.refine import refine
 from pipeline import gallery, tables
 from pipeline.cli.export import name_png
 from pipeline.cli.gallery import (
@@ -187,8 +188,6 @@ class FolderRun:
     def _finish_map(self, row: dict[str, Any]) -> bytes:
         if not self.options.refine:
             return cast(bytes, row["map"])
-        from icnet.images.refine import refine  # OpenCV takes a while to import
-
         image = images.decode(tables.read_original(self.photographs.root, *self._originals[row["group"], row["name"]]))
         return images.encode(refine(images.decode_gray(row["map"]), image))
 
