@@ -1,5 +1,6 @@
 """The files that stage evaluate writes, and the manifest that lists them."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -7,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from icnet.images import encode
 from pipeline import tables
 from pipeline.metrics import frames, sums
-from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.frames import Intervals
 from pipeline.metrics.records import ORIGINAL, RESIZED, Results, Row
 from pipeline.runtime import files
@@ -22,6 +21,8 @@ MANIFEST = "manifest.json"
 
 FILES = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
 FILES |= {"metrics.json", "original.json", "groups.parquet", "images.parquet", MANIFEST}
+
+IMAGES_ROW_GROUP_SIZE = 1 << 16
 
 PANEL = re.compile(r"panels/(overview|(worst|best|group)-\d+)\.png")
 
@@ -37,7 +38,7 @@ def is_up_to_date(folder: Path, key: str) -> bool:
     """Whether the folder holds complete and unchanged outputs with this key."""
     manifest = read_manifest(folder)
     return manifest.get("key") == key and all(
-        (folder / name).is_file() and tables.digest_file((folder / name).read_bytes()) == digest
+        (folder / name).is_file() and _digest_file(folder / name) == digest
         for name, digest in manifest["files"].items()
     )
 
@@ -79,7 +80,6 @@ def write_outputs(
     folder: Path,
     key: str,
     found: Results,
-    scores: dict[Row, Scores],
     intervals: dict[Row, Intervals],
     panels: dict[str, np.ndarray],
 ) -> None:
@@ -89,6 +89,7 @@ def write_outputs(
     (folder / "panels").mkdir(parents=True, exist_ok=True)
     for name, picture in panels.items():
         files.write_file(folder / "panels" / f"{name}.png", encode(picture))
+    scores = found.sums
     sums.write_sums(folder / "groups.parquet", scores, found.dataset, found.edition)
     absent = pd.DataFrame(found.absent, columns=["method", "group", "name", "reason"])
     for name, frame in {
@@ -99,20 +100,19 @@ def write_outputs(
     }.items():
         content = frame.map(neutralize).to_csv(index=False, float_format="%.6f")
         files.write_file(folder / f"{name}.csv", content.encode(errors="surrogatepass"))
-    tables.write_parquet(_to_image_table(found), folder / "images.parquet")
+    rows = frames.to_image_tables(found)
+    tables.stream_parquet(rows, frames.IMAGES, folder / "images.parquet", IMAGES_ROW_GROUP_SIZE)
     for name, size in (("original.json", ORIGINAL), ("metrics.json", RESIZED)):
         files.write_json(folder / name, frames.to_metrics(scores, size, len(found.absent)))
     _write_manifest(folder, key)
 
 
-def _to_image_table(found: Results) -> pa.Table:
-    frame = frames.to_image_frame(found)
-    texts = {"method", "size", "group", "name"}
-    schema = pa.schema([(name, pa.string() if name in texts else pa.float64()) for name in frame.columns])
-    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata()
-
-
 def _write_manifest(folder: Path, key: str) -> None:
     found = [file for file in _list_files(folder) if _is_own(file.relative_to(folder))]
-    digests = {file.relative_to(folder).as_posix(): tables.digest_file(file.read_bytes()) for file in found}
+    digests = {file.relative_to(folder).as_posix(): _digest_file(file) for file in found}
     files.write_json(folder / MANIFEST, {"key": key, "files": digests})
+
+
+def _digest_file(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

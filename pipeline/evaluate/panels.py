@@ -1,12 +1,12 @@
 """Sheets of groups, one row each for images, SISMs, CSA maps, co-saliency maps and masks."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from icnet import checkpoint, images
@@ -45,16 +45,16 @@ class PanelSource:
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
-        folders = inputs.samples, inputs.maps
-        self.groups_of = {folder: tables.read_table(folder, ["group"])["group"].to_pylist() for folder in folders}
-        index = tables.read_table(inputs.index, ["group", "name", "void", "void_digest"]).to_pylist()
+        self.ranges = {folder: _find_ranges(folder) for folder in (inputs.samples, inputs.maps)}
+        index = tables.read_table(inputs.index, ["group", "name", "void", "void_digest"])
         self.voids: dict[Key, tuple[str, str]] = {
-            key_of(row): (row["void"], row["void_digest"]) for row in index if row["void"]
+            key_of(row): (row["void"], row["void_digest"])
+            for row in index.filter(pc.field("void").is_valid() & (pc.field("void") != "")).to_pylist()
         }
 
     def groups(self) -> list[str]:
         """The groups that have samples."""
-        return list(dict.fromkeys(self.groups_of[self.inputs.samples]))
+        return list(self.ranges[self.inputs.samples])
 
     def draw_group(self, group: str, title: str) -> np.ndarray:
         """The sheet of a group, uint8 RGB: its first images, with the CSA maps that the whole group gives."""
@@ -80,7 +80,7 @@ class PanelSource:
         return Member(row["name"], images.decode(row["image"]), sism, map_, self._mask(group, row))
 
     def _rows(self, folder: Path, group: str, most: int | None) -> list[dict[str, Any]]:
-        start, stop = bisect_left(self.groups_of[folder], group), bisect_right(self.groups_of[folder], group)
+        start, stop = self.ranges[folder].get(group, (0, 0))
         stop = stop if most is None else min(stop, start + most)
         return tables.read_rows(folder, start, stop).to_pylist() if start < stop else []
 
@@ -92,6 +92,14 @@ class PanelSource:
             content = tables.read_original(self.inputs.root, *void)
             mask = np.where(images.resize(images.decode_mask(content), mask.shape) > 128, np.uint8(VOID_GRAY), mask)
         return mask
+
+
+def _find_ranges(folder: Path) -> dict[str, tuple[int, int]]:
+    """The range of rows of each group of a table."""
+    groups = tables.read_table(folder, ["group"])["group"].combine_chunks()
+    runs = pc.run_end_encode(groups)
+    stops = runs.run_ends.to_pylist()
+    return dict(zip(runs.values.to_pylist(), zip([0, *stops], stops, strict=False), strict=True))
 
 
 def draw_panels(inputs: Inputs, sums: dict[Row, Scores], count: int) -> dict[str, np.ndarray]:

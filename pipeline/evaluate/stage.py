@@ -3,6 +3,10 @@
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline import tables
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.folders import FolderError, find_maps
@@ -10,13 +14,17 @@ from pipeline.evaluate.inputs import Inputs, find_method_folder, make_key
 from pipeline.evaluate.mlflow_log import log_outputs
 from pipeline.evaluate.outputs import check_folder, is_up_to_date, write_outputs
 from pipeline.evaluate.panels import draw_panels
-from pipeline.evaluate.scoring import ALL, Rows, key_of, plan_tasks, run_tasks
+from pipeline.evaluate.scoring import ALL, plan_tasks, run_tasks
 from pipeline.evaluate.summary import print_results
-from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Results
+from pipeline.metrics.aggregate import ScoreTotals
+from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Absent, ImageMetrics, Results, list_absent
 from pipeline.metrics.score import Key
 from pipeline.runtime import locks, params, report
 
 DIGESTS = ("image_digest", "mask_digest", "void_digest")
+
+BATCH_ROWS = 10_000
+"""Rows of the index that are Python objects at the same time."""
 
 
 def score_dataset(inputs: Inputs, config: EvaluateConfig) -> Results:
@@ -24,47 +32,71 @@ def score_dataset(inputs: Inputs, config: EvaluateConfig) -> Results:
 
     Raises TableError if a table is unfinished, OriginalError if a mask changed after it was indexed.
     """
-    rows = [row for row in tables.read_table(inputs.index).to_pylist() if row["mask"] is not None]
-    edition = tables.fingerprint([[row["group"], row["name"], *map(row.get, DIGESTS)] for row in rows])
-    found = Results(inputs.dataset, edition, tables.load_manifest(inputs.samples)["size"])
-    others = _find_other_maps(found, inputs, config, [key_of(row) for row in rows])
-    found.images = {(name, size): {} for size in (RESIZED, ORIGINAL) for name in (ICNET, SISM, *others)}
-    rows = _select_rows(found, inputs, rows)
-    for scored in run_tasks(plan_tasks(rows, inputs, config.shard_size, others), f"scores on {inputs.dataset}"):
-        for row, one in scored.scores.items():
-            found.images[row][scored.key] = one
-        for method, reason in scored.errors.items():
-            found.add_absent(method, [scored.key], reason)
-        if (ICNET, RESIZED) not in scored.scores and ALL not in scored.errors:
-            found.add_absent(ICNET, [scored.key], "has no co-saliency map")
+    index = tables.read_table(inputs.index)
+    index = index.filter(pc.is_valid(index["mask"]))
+    others, absent = _find_other_maps(inputs, config, index)
+    known = tables.find_positions(index, tables.read_table(inputs.samples, ["group", "name"])) >= 0
+    absent += list_absent(ALL, _list_keys(index.filter(pa.array(~known))), "has no sample")
+    edition = _fingerprint_masks(index)
+    index = index.filter(pa.array(known))
+    keys = index.select(["group", "name"])
+    found = Results(inputs.dataset, edition, tables.load_manifest(inputs.samples)["size"], keys, absent=absent)
+    _score_images(found, index, inputs, config, others)
     return found
 
 
-def _select_rows(found: Results, inputs: Inputs, rows: Rows) -> Rows:
-    """The rows that have a sample. The others are absent."""
-    known = {key_of(row) for row in tables.read_table(inputs.samples, ["group", "name"]).to_pylist()}
-    found.add_absent(ALL, [key_of(row) for row in rows if key_of(row) not in known], "has no sample")
-    return [row for row in rows if key_of(row) in known]
+def _score_images(
+    found: Results, index: pa.Table, inputs: Inputs, config: EvaluateConfig, others: dict[str, dict[Key, Path]]
+) -> None:
+    groups = index["group"].unique().sort().to_pylist()
+    rows = [(name, size) for size in (RESIZED, ORIGINAL) for name in (ICNET, SISM, *others)]
+    totals = {row: ScoreTotals(groups) for row in rows}
+    found.images = {row: ImageMetrics(len(index)) for row in rows}
+    absent = {}
+    planned = plan_tasks(index, inputs, config.shard_size, others)
+    for part in run_tasks(planned, len(index), f"scores on {inputs.dataset}"):
+        for row, sums in part.sums.items():
+            totals[row].add(sums)
+            places = part.start + np.array(part.places[row])
+            found.images[row].values[places] = part.metrics[row]
+            found.images[row].scored[places] = True
+        absent[part.start] = part.absent
+    for start in sorted(absent):
+        found.absent += absent[start]
+    found.sums = {row: one.to_scores() for row, one in totals.items()}
+
+
+def _fingerprint_masks(index: pa.Table) -> str:
+    """A digest of the keys and files of the images that have a mask."""
+    columns = index.select(["group", "name", *DIGESTS])
+    batches = columns.to_batches(BATCH_ROWS)
+    return tables.fingerprint_rows([list(row.values()) for row in batch.to_pylist()] for batch in batches)
+
+
+def _list_keys(table: pa.Table) -> list[Key]:
+    return list(zip(table["group"].to_pylist(), table["name"].to_pylist(), strict=True))
 
 
 def _find_other_maps(
-    found: Results, inputs: Inputs, config: EvaluateConfig, keys: list[Key]
-) -> dict[str, dict[Key, Path]]:
-    """The files of other methods' maps. The results name maps that are missing or match no image."""
+    inputs: Inputs, config: EvaluateConfig, index: pa.Table
+) -> tuple[dict[str, dict[Key, Path]], list[Absent]]:
+    """The files of other methods' maps, and the maps that are missing or match no image."""
     if clash := {ICNET, SISM, ALL} & set(config.methods):
         raise params.ParamsError(f"params.yaml: `evaluate.methods`: the name {min(clash)} is taken")
-    files = {}
+    files: dict[str, dict[Key, Path]] = {}
+    absent: list[Absent] = []
+    keys = _list_keys(index) if config.methods else []
     for method, pattern in config.methods.items():
         folder = find_method_folder(pattern, inputs)
         try:
             maps = find_maps(folder, keys)
         except FolderError as error:
-            found.add_absent(method, [("", "")], str(error))
+            absent += list_absent(method, [("", "")], str(error))
             continue
         files[method] = {key: file.resolve() for key, file in maps.files.items()}
-        found.add_absent(method, maps.missing, f"has no map in {folder}")
-        found.add_absent(method, maps.extra, f"is a map in {folder} that matches no image with a mask")
-    return files
+        absent += list_absent(method, maps.missing, f"has no map in {folder}")
+        absent += list_absent(method, maps.extra, f"is a map in {folder} that matches no image with a mask")
+    return files, absent
 
 
 def evaluate_dataset(inputs: Inputs, out: Path, config: EvaluateConfig) -> None:
@@ -86,10 +118,10 @@ def evaluate_dataset(inputs: Inputs, out: Path, config: EvaluateConfig) -> None:
 def _write_scores(inputs: Inputs, out: Path, config: EvaluateConfig, key: str) -> None:
     start = time.perf_counter()
     found = score_dataset(inputs, config)
-    sums = found.scores()
+    sums = found.sums
     intervals = {row: one.intervals(config.confidence, config.resamples, config.seed) for row, one in sums.items()}
-    write_outputs(out, key, found, sums, intervals, draw_panels(inputs, sums, config.num_panels))
-    print_results(found, sums, intervals, out)
+    write_outputs(out, key, found, intervals, draw_panels(inputs, sums, config.num_panels))
+    print_results(found, intervals, out)
     seconds = time.perf_counter() - start
     report.print_summary("evaluate", f"{sums[ICNET, RESIZED].images} images of {inputs.dataset} in {seconds:.1f} s")
 

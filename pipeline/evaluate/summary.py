@@ -4,17 +4,18 @@ from pathlib import Path
 
 from pipeline.evaluate.folders import format_keys
 from pipeline.metrics import frames
-from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.frames import Intervals
 from pipeline.metrics.records import ICNET, RESIZED, SISM, Results, Row
+from pipeline.metrics.score import Key
 from pipeline.runtime import report
 
 
-def print_results(found: Results, sums: dict[Row, Scores], intervals: dict[Row, Intervals], out: Path) -> None:
+def print_results(found: Results, intervals: dict[Row, Intervals], out: Path) -> None:
     """Print the scores, and what could not be scored."""
+    sums = found.sums
     icnet, sism = (sums[method, RESIZED].overall() for method in (ICNET, SISM))
     if icnet:
-        print(frames.format_summary(found, sums))
+        print(frames.format_summary(found))
         low, high = intervals[ICNET, RESIZED]["max_f"]
         gain = icnet["max_f"] - sism["max_f"]
         lines = [f"max F {icnet['max_f']:.3f} ({low:.3f} to {high:.3f} over groups), {gain:+.3f} against the SISMs"]
@@ -25,9 +26,11 @@ def print_results(found: Results, sums: dict[Row, Scores], intervals: dict[Row, 
 
 
 def _describe_absent(found: Results) -> list[str]:
+    keys: dict[tuple[str, str], list[Key]] = {}
+    for row in found.absent:
+        keys.setdefault((row["method"], row["reason"]), []).append((row["group"], row["name"]))
     lines = []
-    for method, reason in dict.fromkeys((row["method"], row["reason"]) for row in found.absent):
-        rows = [row for row in found.absent if (row["method"], row["reason"]) == (method, reason)]
-        names = format_keys([(row["group"], row["name"]) for row in rows if row["group"]])
+    for (method, reason), named in keys.items():
+        names = format_keys([key for key in named if key[0]])
         lines.append(f"{method}: {names} {reason}" if names else f"{method} was not scored: {reason}")
     return lines

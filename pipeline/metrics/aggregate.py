@@ -11,6 +11,12 @@ from pipeline.metrics.score import CURVES, METRICS, NUMBERS, THRESHOLDS, Key, Sc
 COLUMNS = {"max_f": "max F", "s": "S", "max_e": "max E", "weighted_f": "wF", "iou": "IoU", "mae": "MAE"}
 """The metrics of a printed table and their headings."""
 
+STEPS = 2.0**32
+"""The scores of an image are added as multiples of 1 / STEPS. Sums of two million images are then exact, so they do not
+depend on the order of the images, or on who adds them."""
+
+RESAMPLES_AT_ONCE = 100
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -26,18 +32,12 @@ class Scores:
 
     @classmethod
     def of(cls, scored: Iterable[tuple[Key, Score]]) -> "Scores":
-        """Add up the scores of images. The order of the images does not change the sums."""
-        ordered = sorted(scored, key=lambda item: item[0])
-        names = sorted({group for (group, _), _ in ordered})
-        rows = {group: row for row, group in enumerate(names)}
-        counts = np.zeros(len(names), np.int64)
-        numbers = np.zeros((len(names), len(NUMBERS)))
-        curves = np.zeros((len(names), len(CURVES), THRESHOLDS))
-        for (group, _), one in ordered:
-            counts[rows[group]] += 1
-            numbers[rows[group]] += one.numbers
-            curves[rows[group]] += one.curves
-        return cls(tuple(names), counts, numbers, curves)
+        """Add up the scores of images."""
+        found = list(scored)
+        totals = ScoreTotals(sorted({group for (group, _), _ in found}))
+        for (group, _), one in found:
+            totals.add_image(group, one)
+        return totals.to_scores()
 
     @property
     def images(self) -> int:
@@ -68,10 +68,13 @@ class Scores:
 
     def resampled(self, draws: np.ndarray) -> dict[str, np.ndarray]:
         """Each metric over all images of each resample, [resamples]. `draws` [resamples, groups] counts the groups."""
-        total = draws @ self.counts
-        numbers = draws @ self.numbers / total[:, None]
-        curves = np.einsum("dg,gct->dct", draws, self.curves, optimize=True) / total[:, None, None]
-        rows = [summarize(*pair) for pair in zip(numbers, curves, strict=True)]
+        rows = []
+        for start in range(0, len(draws), RESAMPLES_AT_ONCE):
+            part = draws[start : start + RESAMPLES_AT_ONCE].astype(float)
+            total = part @ self.counts
+            numbers = part @ self.numbers / total[:, None]
+            curves = np.einsum("dg,gct->dct", part, self.curves, optimize=True) / total[:, None, None]
+            rows += [summarize(*pair) for pair in zip(numbers, curves, strict=True)]
         return {name: np.array([row[name] for row in rows]) for name in METRICS}
 
     def intervals(self, confidence: float, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
@@ -89,9 +92,46 @@ class Scores:
         return shares @ self.numbers, np.einsum("g,gct->ct", shares, self.curves)
 
 
+class ScoreTotals:
+    """Adds up scores, image by image or part by part. `groups`: sorted names of the groups that may occur."""
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self.groups = tuple(groups)
+        self._rows = {group: row for row, group in enumerate(self.groups)}
+        self._counts = np.zeros(len(groups), np.int64)
+        self._numbers = np.zeros((len(groups), len(NUMBERS)))
+        self._curves = np.zeros((len(groups), len(CURVES), THRESHOLDS))
+
+    def add_image(self, group: str, one: Score) -> None:
+        """Add the scores of an image."""
+        row = self._rows[group]
+        self._counts[row] += 1
+        self._numbers[row] += np.rint(one.numbers * STEPS) / STEPS
+        self._curves[row] += np.rint(one.curves * STEPS) / STEPS
+
+    def add(self, part: Scores) -> None:
+        """Add the sums of other images."""
+        rows = [self._rows[group] for group in part.groups]
+        self._counts[rows] += part.counts
+        self._numbers[rows] += part.numbers
+        self._curves[rows] += part.curves
+
+    def to_scores(self) -> Scores:
+        """The sums of the groups that have an image."""
+        if self._counts.all():
+            return Scores(self.groups, self._counts, self._numbers, self._curves)
+        held = self._counts.nonzero()[0]
+        names = tuple(self.groups[row] for row in held)
+        return Scores(names, self._counts[held], self._numbers[held], self._curves[held])
+
+
 def draw_resamples(groups: int, resamples: int, seed: int) -> np.ndarray:
     """How often each resample contains each group, [resamples, groups]. Equal seeds give equal draws."""
-    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(float)
+    random, shares = np.random.default_rng(seed), np.full(groups, 1 / groups)
+    draws = np.empty((resamples, groups), np.int32)
+    for row in draws:
+        row[:] = random.multinomial(groups, shares)
+    return draws
 
 
 def format_table(rows: Sequence[tuple[str, str, Scores]]) -> str:

@@ -1,9 +1,11 @@
 """Scores as tables for people and for files."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pipeline.metrics import aggregate
 from pipeline.metrics.aggregate import Scores
@@ -61,16 +63,24 @@ def to_curve_frame(sums: dict[Row, Scores]) -> pd.DataFrame:
     return pd.concat(parts) if parts else empty
 
 
-def to_image_frame(results: Results) -> pd.DataFrame:
-    """Each metric of each image, by method and size."""
-    rows: list[dict[str, Any]] = []
-    for (method, size), scored in results.images.items():
-        for (group, name), one in sorted(scored.items()):
-            rows.append({"method": method, "size": size, "group": group, "name": name, **one.metrics()})
-    return pd.DataFrame(rows, columns=["method", "size", "group", "name", *METRICS])
+IMAGES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("method", "size", "group", "name")),
+        *((name, pa.float64()) for name in METRICS),
+    ]
+)
+"""The metrics of images: the columns of images.parquet."""
 
 
-def format_summary(results: Results, sums: dict[Row, Scores]) -> str:
+def to_image_tables(results: Results) -> Iterator[pa.Table]:
+    """Each metric of each image: a table for each method and size."""
+    for (method, size), found in results.images.items():
+        keys, values = results.keys.filter(pa.array(found.scored)), found.values[found.scored].T
+        constants = [pa.repeat(text, len(keys)) for text in (method, size)]
+        yield pa.table([*constants, keys["group"], keys["name"], *map(pa.array, values)], schema=IMAGES)
+
+
+def format_summary(results: Results) -> str:
     """The printed table of all methods and sizes."""
     label = {RESIZED: f"{results.size} px", ORIGINAL: ORIGINAL}
-    return aggregate.format_table([(method, label[size], found) for (method, size), found in sums.items()])
+    return aggregate.format_table([(method, label[size], found) for (method, size), found in results.sums.items()])

@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.score import Key, Score
+from pipeline.metrics.score import METRICS, Key
 
 ICNET, SISM = "icnet", "sism"
 """Methods that are always scored: the network's co-saliency maps, and the SISMs it started from."""
@@ -19,6 +22,19 @@ Row = tuple[str, str]
 """A method and a size."""
 
 
+Absent = dict[str, str]
+"""What could not be scored: method, group, name, reason."""
+
+
+class ImageMetrics:
+    """METRICS of each image by one method at one size. An image without scores has no row."""
+
+    def __init__(self, images: int) -> None:
+        self.values = np.full((images, len(METRICS)), np.nan)
+        """[images, 10]."""
+        self.scored = np.zeros(images, bool)
+
+
 @dataclass
 class Results:
     """The scores of one dataset."""
@@ -28,14 +44,15 @@ class Results:
     """Changes when a scored image, mask or void mask changes."""
     size: int
     """Side of the samples in px."""
-    images: dict[Row, dict[Key, Score]] = field(default_factory=dict)
-    absent: list[dict[str, str]] = field(default_factory=list)
-    """What could not be scored, one dict each: method, group, name, reason."""
+    keys: pa.Table
+    """Group and name of each image that was to be scored, in the order of the table of images."""
+    sums: dict[Row, Scores] = field(default_factory=dict)
+    """The sums of every method and size."""
+    images: dict[Row, ImageMetrics] = field(default_factory=dict)
+    """The metrics of the images in `keys`, of every method and size."""
+    absent: list[Absent] = field(default_factory=list)
 
-    def scores(self) -> dict[Row, Scores]:
-        """The sums of every method and size."""
-        return {row: Scores.of(scored.items()) for row, scored in self.images.items()}
 
-    def add_absent(self, method: str, keys: Iterable[Key], reason: str) -> None:
-        """Record images that could not be scored for a method, or for `all`."""
-        self.absent += [{"method": method, "group": group, "name": name, "reason": reason} for group, name in keys]
+def list_absent(method: str, keys: Iterable[Key], reason: str) -> list[Absent]:
+    """Images that could not be scored for a method, or for `all`."""
+    return [{"method": method, "group": group, "name": name, "reason": reason} for group, name in keys]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import tables
@@ -26,25 +27,35 @@ SUMS = pa.schema(
 
 def write_sums(file: Path, sums: dict[Row, Scores], dataset: str, edition: str) -> None:
     """Write the sums of every method and size. The file is complete or absent."""
-    rows = []
-    for (method, size), found in sums.items():
-        for place, group in enumerate(found.groups):
-            row = {"method": method, "size": size, "group": group, "images": int(found.counts[place])}
-            rows.append({**row, "numbers": found.numbers[place], "curves": found.curves[place].ravel()})
     schema = SUMS.with_metadata({"dataset": dataset, "edition": edition})
-    tables.write_parquet(pa.Table.from_pylist(rows, schema=schema), file)
+    tables.stream_parquet((_to_table(row, found, schema) for row, found in sums.items()), schema, file)
+
+
+def _to_table(row: Row, found: Scores, schema: pa.Schema) -> pa.Table:
+    count = len(found.groups)
+    lists = [
+        pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=schema.field(name).type)
+        for name, values in (("numbers", found.numbers), ("curves", found.curves))
+    ]
+    texts = [pa.repeat(text, count) for text in row]
+    return pa.table([*texts, pa.array(found.groups, pa.string()), pa.array(found.counts), *lists], schema=schema)
 
 
 def read_sums(file: Path) -> tuple[dict[Row, Scores], str]:
     """The sums of every method and size, and the edition of the dataset."""
     table = pq.read_table(file)
     sums = {}
-    for row in dict.fromkeys(zip(table["method"].to_pylist(), table["size"].to_pylist(), strict=True)):
-        part = table.filter((pa.compute.field("method") == row[0]) & (pa.compute.field("size") == row[1]))
-        sums[row] = Scores(
+    for row in table.group_by(["method", "size"], use_threads=False).aggregate([]).to_pylist():
+        part = table.filter((pc.field("method") == row["method"]) & (pc.field("size") == row["size"]))
+        sums[row["method"], row["size"]] = Scores(
             tuple(part["group"].to_pylist()),
             part["images"].to_numpy(),
-            np.array(part["numbers"].to_pylist()),
-            np.array(part["curves"].to_pylist()).reshape(len(part), len(CURVES), THRESHOLDS),
+            _to_array(part["numbers"], len(NUMBERS)),
+            _to_array(part["curves"], len(CURVES), THRESHOLDS),
         )
     return sums, (table.schema.metadata or {}).get(b"edition", b"").decode()
+
+
+def _to_array(column: pa.ChunkedArray, *shape: int) -> np.ndarray:
+    values: np.ndarray = column.combine_chunks().flatten().to_numpy()
+    return values.reshape(-1, *shape)

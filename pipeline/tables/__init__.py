@@ -1,7 +1,8 @@
 """The tables that stages exchange: schemas, shards, manifests, and where the shards are stored."""
 
 from pipeline.tables.filesystems import URI_OPTIONS, StorageError
-from pipeline.tables.keys import fingerprint, make_key
+from pipeline.tables.keys import fingerprint, fingerprint_rows, make_key
+from pipeline.tables.lookup import find_positions
 from pipeline.tables.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
@@ -16,7 +17,7 @@ from pipeline.tables.manifest import (
     require_manifest,
 )
 from pipeline.tables.originals import OriginalError, digest_file, read_file, read_original, read_with_retries
-from pipeline.tables.parquet import write_parquet
+from pipeline.tables.parquet import stream_parquet, write_parquet
 from pipeline.tables.reader import iterate_shards, read_rejects, read_rows, read_table
 from pipeline.tables.schemas import INDEX, KEY, MAPS, REJECTS, SAMPLES
 from pipeline.tables.shards import Shard, plan_shards
@@ -43,8 +44,10 @@ __all__ = [
     "TableError",
     "TableWriter",
     "digest_file",
+    "find_positions",
     "find_store",
     "fingerprint",
+    "fingerprint_rows",
     "iterate_shards",
     "list_entries",
     "load_manifest",
@@ -61,6 +64,7 @@ __all__ = [
     "read_with_retries",
     "require_manifest",
     "resolve_address",
+    "stream_parquet",
     "write_parquet",
     "write_shard",
     "write_table",

@@ -15,13 +15,28 @@ when a file of its code, an input or a param has changed. A stage that runs with
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 
 def fingerprint(*parts: Any) -> str:
     """A digest (32 hex digits) of whatever JSON can hold: equal parts have equal digests."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(_to_json(parts).encode(), digest_size=16).hexdigest()
+
+
+def fingerprint_rows(batches: Iterable[list[Any]]) -> str:
+    """`fingerprint` of one long list that comes in batches."""
+    digest, separator = hashlib.blake2b(b"[[", digest_size=16), ""
+    for batch in batches:
+        if batch:
+            digest.update((separator + _to_json(batch)[1:-1]).encode())
+            separator = ", "
+    digest.update(b"]]")
+    return digest.hexdigest()
+
+
+def _to_json(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
 
 
 def make_key(stage: str, output_version: int, inputs: Any, params: Any) -> str:

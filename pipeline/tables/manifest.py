@@ -1,6 +1,7 @@
 """The manifest: what a finished table holds. A table without a manifest is unfinished."""
 
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NotRequired
 
@@ -76,6 +77,19 @@ def read_manifest(folder: Path) -> Manifest | None:
 @lru_cache(maxsize=4)
 def _parse_manifest(file: Path, _time: int, _inode: int) -> Manifest:
     return TypeAdapter(Manifest).validate_json(file.read_bytes())
+
+
+def list_first_rows(folder: Path) -> list[int]:
+    """The first row of each shard, and at the end the number of all rows. Raises TableError as `require_manifest`."""
+    require_manifest(folder)
+    file = folder / MANIFEST_FILE
+    status = file.stat()
+    return _sum_rows(file.resolve(), status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=4)
+def _sum_rows(file: Path, time: int, inode: int) -> list[int]:
+    return list(accumulate((entry["rows"] for entry in _parse_manifest(file, time, inode)["shards"]), initial=0))
 
 
 def list_entries(folder: Path) -> list[ShardEntry]:

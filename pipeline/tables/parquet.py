@@ -1,6 +1,7 @@
 """Parquet files as tables use them: compressed, with page checksums, facts about the shard in the metadata."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.runtime.files import write_file
+from pipeline.runtime.files import replace_when_done, write_file
 from pipeline.tables.shards import Shard
 
 ROW_GROUP_SIZE = 64
@@ -47,6 +48,16 @@ def encode_shard(
 def write_parquet(table: pa.Table, file: Path, row_group_size: int = ROW_GROUP_SIZE) -> None:
     """Write a Parquet file that is either whole or not there; `row_group_size`: rows that are read together."""
     write_file(file, encode_table(table, row_group_size))
+
+
+def stream_parquet(
+    parts: Iterable[pa.Table], schema: pa.Schema, file: Path, row_group_size: int = ROW_GROUP_SIZE
+) -> None:
+    """Write a Parquet file part after part, so that one is in memory. It is either whole or not there."""
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with replace_when_done(file) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
+        for part in parts:
+            writer.write_table(part, row_group_size)
 
 
 def read_facts(content: pa.NativeFile) -> ShardFacts:

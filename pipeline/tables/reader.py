@@ -1,5 +1,6 @@
 """Read finished tables: whole, shard by shard, or a range of rows."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline.tables.manifest import (
     TableError,
     describe_damage,
     find_store,
+    list_first_rows,
     load_manifest,
     require_manifest,
 )
@@ -36,11 +38,14 @@ def iterate_shards(folder: Path, columns: Iterable[str] | None = None) -> Iterat
 def read_rows(folder: Path, start: int, stop: int, columns: Iterable[str] | None = None) -> pa.Table:
     """Rows `start` to `stop` of the whole table. Only the row groups that hold them are read."""
     store, wanted = find_store(folder), list(columns) if columns is not None else None
-    parts, first = [], 0
-    for entry in require_manifest(folder)["shards"]:
-        if first < stop and start < first + entry["rows"]:
-            parts.append(_read_shard(folder, store, entry, max(0, start - first), stop - first, wanted))
-        first += entry["rows"]
+    entries = require_manifest(folder)["shards"]
+    firsts = list_first_rows(folder)
+    parts: list[pa.Table] = []
+    number = bisect_right(firsts, start) - 1
+    while number < len(entries) and (not parts or firsts[number] < stop):
+        first = firsts[number]
+        parts.append(_read_shard(folder, store, entries[number], max(0, start - first), stop - first, wanted))
+        number += 1
     return pa.concat_tables(parts)
 
 

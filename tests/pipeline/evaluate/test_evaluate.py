@@ -49,7 +49,7 @@ def by_hand(inputs, size):
 
 
 def test_the_scores_are_those_of_the_maps_at_both_sizes(small):
-    sums = scored(small).scores()
+    sums = scored(small).sums
     side = (benchmark.SIDE, benchmark.SIDE)
     assert sums["icnet", "resized"].overall() == pytest.approx(by_hand(small, side), abs=1e-12)
     assert sums["icnet", "original"].overall() == pytest.approx(by_hand(small, None), abs=1e-12)
@@ -57,7 +57,7 @@ def test_the_scores_are_those_of_the_maps_at_both_sizes(small):
 
 
 def test_the_scores_do_not_depend_on_the_shard_size(small, ray_session):
-    whole, sharded = scored(small).scores(), scored(small, shard_size=3).scores()
+    whole, sharded = scored(small).sums, scored(small, shard_size=3).sums
     assert whole.keys() == sharded.keys()
     for row, found in whole.items():
         assert np.array_equal(found.numbers, sharded[row].numbers)
@@ -88,7 +88,7 @@ def test_metrics_hold_icnet_and_its_sisms_side_by_side(small, tmp_path):
 
 def test_sums_come_back_as_they_were_written(small, tmp_path):
     found = scored(small)
-    expected = found.scores()
+    expected = found.sums
     sums.write_sums(tmp_path / "groups.parquet", expected, "small", found.edition)
     again, edition = sums.read_sums(tmp_path / "groups.parquet")
     assert edition == found.edition and again.keys() == expected.keys()
@@ -175,7 +175,7 @@ def test_images_that_cannot_be_scored_are_named(tmp_path):
         ("icnet", "apple", "0000"),
         ("all", "bear", "0001"),
     ]
-    sums = found.scores()
+    sums = found.sums
     assert sums["icnet", "resized"].images == 3 and sums["sism", "resized"].images == 4
 
 
@@ -193,7 +193,7 @@ def test_a_broken_map_of_another_method_leaves_out_only_that_method(small, tmp_p
     (tmp_path / "maps" / "apple" / "0001.png").write_bytes(b"broken")
     found = scored(small, methods={"other": "maps"})
     assert [(row["method"], row["name"]) for row in found.absent] == [("other", "0001")]
-    sums = found.scores()
+    sums = found.sums
     assert sums["icnet", "resized"].images == 14 and sums["other", "resized"].images == 13
 
 
@@ -215,7 +215,7 @@ def test_void_pixels_are_left_out_at_both_sizes(tmp_path):
         Image.fromarray(np.full((row["height"], row["width"]), 255, np.uint8)).save(inputs.root / row["void"])
         row["void_digest"] = tables.digest_file((inputs.root / row["void"]).read_bytes())
     tables.write_table(inputs.index, pa.Table.from_pylist(rows, schema=tables.INDEX), [], root=str(inputs.root))
-    for found in scored(inputs).scores().values():
+    for found in scored(inputs).sums.values():
         assert found.overall()["mae"] == 0
 
 
