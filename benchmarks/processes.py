@@ -50,8 +50,13 @@ def run_together(target: Callable[..., None], arguments: Sequence[tuple[Any, ...
 
 
 def measure_steady_rate(table: Path, num_actors: int) -> float:
-    """Images/s of the stage that wrote a table, from the time when each actor has written its first shard."""
+    """Images/s of the stage that wrote a table, from the time when each actor has written its first shard.
+
+    Raises SystemExit if there are no more shards than actors: all are then first shards.
+    """
     shards = tables.load_manifest(table)["shards"]
+    if len(shards) <= num_actors:
+        raise SystemExit(f"{table} has too few shards for {num_actors} processes, {len(shards)}: take more images")
     ends = sorted(((table / shard["file"]).stat().st_mtime_ns, shard["rows"]) for shard in shards)
     return sum(rows for _, rows in ends[num_actors:]) / (ends[-1][0] - ends[num_actors - 1][0]) * 1e9
 

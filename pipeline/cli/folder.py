@@ -39,6 +39,7 @@ from pipeline.predict.actors import load_network
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.maps import MapsJob, find_empty_groups
 from pipeline.runtime.csv_files import format_csv
+from pipeline.runtime.report import format_count
 from pipeline.sism.config import SismConfig
 from pipeline.sism.samples import SamplesJob
 
@@ -91,11 +92,14 @@ class Summary:
     def format_text(self, out: Path) -> str:
         """The summary as sentences, one per line."""
         kept = f", {self.maps - self.predicted} of them from an earlier run" if self.predicted < self.maps else ""
-        lines = [f"{self.maps} co-saliency maps of {self.groups} groups in {out}{kept}"]
+        maps, groups = format_count(self.maps, "co-saliency map"), format_count(self.groups, "group")
+        lines = [f"{maps} of {groups} in {out}{kept}"]
         if self.removed:
-            lines.append(f"{len(self.removed)} files of earlier runs were removed: {_shorten(self.removed)}")
+            verb = "was" if len(self.removed) == 1 else "were"
+            removed = f"{format_count(len(self.removed), 'file')} of earlier runs {verb} removed"
+            lines.append(f"{removed}: {_shorten(self.removed)}")
         if self.rejects:
-            lines.append(f"{self.rejects} files could not be used, reasons in {out / REJECTS_FILE}")
+            lines.append(f"{format_count(self.rejects, 'file')} could not be used, reasons in {out / REJECTS_FILE}")
         lines += [f"group {name!r}: SISMs are nearly empty, maps are unreliable" for name in self.empty_groups]
         if self.page:
             lines.append(f"open {out / self.page} in a browser to look at them")

@@ -8,6 +8,11 @@ SHOWN_REJECTS = 3
 """Rejects that a summary prints one by one."""
 
 
+def format_count(number: int, noun: str) -> str:
+    """A number and its noun: "1 file", "2 files"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def print_summary(
     stage: str,
     *lines: str,
@@ -19,7 +24,7 @@ def print_summary(
     for line in lines:
         print(f"{stage}: {line}")
     if rejects:
-        print(f"{stage}: {len(rejects)} files rejected, listed in {rejects_file}")
+        print(f"{stage}: {format_count(len(rejects), 'file')} rejected, listed in {rejects_file}")
         for row in rejects[:SHOWN_REJECTS]:
             print(f"{stage}:   {row['path']!r}: {row['reason']}")
     for group in lost_groups:

@@ -52,6 +52,15 @@ def test_a_folder_of_photographs_is_one_group_and_a_second_run_predicts_nothing(
     assert list_files(tmp_path / "out")[1:4] == ["apple/0000.png", "apple/0001.png", "apple/0002.png"]
 
 
+def test_the_summary_counts_one_file_in_the_singular(model, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 1}) / "images"
+    (photos / "apple" / "broken.jpg").write_bytes(b"no picture")
+    first, *_ = predict(photos, tmp_path / "out", model).stdout.splitlines()
+    assert first == f"1 co-saliency map of 1 group in {tmp_path / 'out'}"
+    result = predict(photos, tmp_path / "out", model)
+    assert f"1 file could not be used, reasons in {tmp_path / 'out' / 'rejects.csv'}" in result.stdout
+
+
 def test_results_of_renamed_groups_and_removed_photographs_go(model, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 2, "bear": 2}) / "images"
     predict(photos, tmp_path / "out", model)

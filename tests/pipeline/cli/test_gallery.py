@@ -69,7 +69,7 @@ def test_a_rerun_removes_only_its_own_files(model, tmp_path):
     assert len(list_thumbnails(tmp_path / "out")) == 9
     (tmp_path / "out" / "index_files" / "mine.txt").write_text("notes")
     (photos / "apple" / "0001.png").unlink()
-    assert "1 files of earlier runs were removed: apple/0001.png\n" in predict(photos, tmp_path / "out", model).stdout
+    assert "1 file of earlier runs was removed: apple/0001.png\n" in predict(photos, tmp_path / "out", model).stdout
     assert len(list_thumbnails(tmp_path / "out")) == 6 + 1
     result = predict(photos, tmp_path / "out", model, "--no-gallery")
     assert "open " not in result.stdout and "index.html" in result.stdout

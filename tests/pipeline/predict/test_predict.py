@@ -188,6 +188,11 @@ def test_a_group_with_nearly_empty_sisms_is_reported(samples, model, tmp_path):
     assert find_empty_groups(tmp_path / "maps") == ["door"]
 
 
+def test_a_rate_needs_more_shards_than_processes(made):
+    with pytest.raises(SystemExit, match="too few shards for 3 processes, 2: take more images"):
+        processes.measure_steady_rate(made, 3)
+
+
 @pytest.mark.slow
 def test_a_group_of_3000_is_predicted_in_the_memory_of_a_group_of_300(model, root, tmp_path):
     peaks = []
