@@ -8,7 +8,7 @@ import sys
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -124,20 +124,36 @@ def score_command(
     maps: Annotated[Path, typer.Argument(help="A folder of <group>/<name>.png.")],
     masks: Annotated[Path, typer.Argument(help="A folder of <group>/<name>.png.")],
     void: Annotated[Path | None, typer.Option(help="A folder of masks of pixels that are not scored.")] = None,
-    size: Annotated[str, typer.Option(help="Side of the square at which maps are scored in px, or original.")] = "224",
+    convention: Annotated[
+        Literal["paper", "field"],
+        typer.Option(
+            help="paper: maps as they are. field: each map is stretched to the full range first, as PySODMetrics does "
+            "by default."
+        ),
+    ] = "paper",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Side of the square at which maps are scored in px, or original. Default: 224 for paper, original for "
+            "field.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores, also of each group, as JSON.")] = False,
 ) -> None:
     """Score maps against masks; maps or masks without a partner are listed. Example: cosal score maps masks"""
     from pipeline.evaluate.compare import compare_folders
     from pipeline.metrics import aggregate
 
+    size = size or ("224" if convention == "paper" else "original")
     if size != "original" and not (size.isdigit() and int(size)):
         raise typer.BadParameter(f"--size is a number of px or original, got {size}")
-    comparison = compare_folders(maps, masks, void, None if size == "original" else int(size))
+    comparison = compare_folders(maps, masks, void, None if size == "original" else int(size), convention)
     if as_json:
         print(json.dumps(comparison.content(), indent=1, ensure_ascii=False))
         return
-    print(aggregate.format_table([(maps.name, size if size == "original" else f"{size} px", comparison.scores)]))
+    label = size if size == "original" else f"{size} px"
+    print(aggregate.format_table([(maps.name, label, convention, comparison.scores)]))
     for sentence in comparison.sentences():
         print(sentence)
 

@@ -10,7 +10,7 @@ from icnet import images
 from pipeline import gallery
 from pipeline.evaluate.folders import find_maps, format_keys
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.score import Key, Score, score_map_at
+from pipeline.metrics.score import PAPER, Key, Score, score_map_at
 from pipeline.runtime.progress import Progress
 
 
@@ -18,6 +18,8 @@ from pipeline.runtime.progress import Progress
 class Comparison:
     """The scores of the maps that have a mask, and what could not be scored."""
 
+    convention: str
+    """One of CONVENTIONS."""
     scores: Scores
     missing: list[Key]
     """Masks without a map."""
@@ -29,6 +31,7 @@ class Comparison:
     def content(self) -> dict[str, Any]:
         """Everything as JSON content."""
         return {
+            "convention": self.convention,
             "images": self.scores.images,
             "overall": self.scores.overall(),
             "macro": self.scores.macro(),
@@ -48,8 +51,12 @@ class Comparison:
         return lines + [f"{'/'.join(key)} is not scored: {reason}" for key, reason in self.unusable.items()]
 
 
-def compare_folders(maps: Path, masks: Path, void: Path | None = None, size: int | None = None) -> Comparison:
-    """Score maps at `size` x `size` px, or at the size of each mask. Pixels of `void` masks are ignored.
+def compare_folders(
+    maps: Path, masks: Path, void: Path | None = None, size: int | None = None, convention: str = PAPER
+) -> Comparison:
+    """Score maps at `size` x `size` px, or at the size of each mask, by one of CONVENTIONS.
+
+    Pixels of `void` masks are ignored.
 
     Raises FolderError if a folder is missing or holds no maps.
     """
@@ -62,7 +69,7 @@ def compare_folders(maps: Path, masks: Path, void: Path | None = None, size: int
         try:
             ignored = images.decode_mask(voids[key].read_bytes()) if key in voids else None
             pair = images.decode_gray(found.files[key].read_bytes()), images.decode_mask(truth.files[key].read_bytes())
-            return key, score_map_at(*pair, ignored, side)
+            return key, score_map_at(*pair, ignored, side, convention)
         except (OSError, images.ImageError) as error:
             return key, str(error)
 
@@ -74,4 +81,4 @@ def compare_folders(maps: Path, masks: Path, void: Path | None = None, size: int
     scored = [(key, score) for key, score in results if isinstance(score, Score)]
     unusable = {key: reason for key, reason in results if isinstance(reason, str)}
     extra = [key for key in found.extra if key[0] != gallery.FOLDER]  # thumbnails of a page beside the maps
-    return Comparison(Scores.of(scored), found.missing, extra, unusable)
+    return Comparison(convention, Scores.of(scored), found.missing, extra, unusable)

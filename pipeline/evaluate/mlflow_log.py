@@ -8,7 +8,7 @@ from pipeline import tables, tracking
 from pipeline.evaluate.inputs import Inputs
 from pipeline.metrics import frames
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Row
+from pipeline.metrics.records import ICNET, IN_FIELD, ORIGINAL, RESIZED, SISM, Row
 from pipeline.metrics.sums import read_sums
 
 Sums = dict[Row, Scores]
@@ -54,8 +54,7 @@ def _log_scores(run: tracking.Run, inputs: Inputs, sums: Sums, benchmark: tracki
     run.log_metrics(_to_metrics(name, sums, ICNET) | macro)
     run.log_metrics({f"{name}/sism/{metric}": value for metric, value in sums[SISM, RESIZED].overall().items()})
     run.log_curves({f"{name}/curve/{curve}": scores.curve(curve) for curve in ("f", "e", "precision", "recall")})
-    resized = {row: one for row, one in sums.items() if row[1] == RESIZED}
-    run.log_table(frames.to_group_frame(resized), f"{name}/groups.json")
+    run.log_table(frames.to_group_frame(sums), f"{name}/groups.json")
     sism = f"SISMs {tables.load_manifest(inputs.samples)['method']}"
     for method in dict.fromkeys(method for method, _ in sums if method != ICNET):
         other = tracking.open_method_run(sism if method == SISM else method)
@@ -71,8 +70,10 @@ def _find_run(inputs: Inputs) -> tracking.Run:
 
 
 def _to_metrics(dataset: str, sums: Sums, method: str) -> dict[str, float]:
-    values = {f"{dataset}/{name}": value for name, value in sums[method, RESIZED].overall().items()}
-    return values | {f"{dataset}/original/{name}": value for name, value in sums[method, ORIGINAL].overall().items()}
+    values = {}
+    for way, prefix in ((RESIZED, dataset), (ORIGINAL, f"{dataset}/original"), (IN_FIELD, f"{dataset}/field")):
+        values |= {f"{prefix}/{name}": value for name, value in sums[method, way].overall().items()}
+    return values
 
 
 def read_run_id(model: Path) -> str | None:

@@ -13,14 +13,14 @@ from icnet.images import encode
 from pipeline import tables
 from pipeline.metrics import frames, sums
 from pipeline.metrics.frames import Intervals
-from pipeline.metrics.records import ORIGINAL, RESIZED, Results, Row
+from pipeline.metrics.records import IN_FIELD, ORIGINAL, RESIZED, Results, Row
 from pipeline.runtime import files
 from pipeline.runtime.csv_files import neutralize
 
 MANIFEST = "manifest.json"
 
 FILES = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
-FILES |= {"metrics.json", "original.json", "groups.parquet", "images.parquet", MANIFEST}
+FILES |= {"metrics.json", "original.json", "field.json", "groups.parquet", "images.parquet", MANIFEST}
 
 IMAGES_ROW_GROUP_SIZE = 1 << 16
 
@@ -102,8 +102,8 @@ def write_outputs(
         files.write_file(folder / f"{name}.csv", content.encode(errors="surrogatepass"))
     rows = frames.to_image_tables(found)
     tables.stream_parquet(rows, frames.IMAGES, folder / "images.parquet", IMAGES_ROW_GROUP_SIZE)
-    for name, size in (("original.json", ORIGINAL), ("metrics.json", RESIZED)):
-        files.write_json(folder / name, frames.to_metrics(scores, size, len(found.absent)))
+    for name, way in (("field.json", IN_FIELD), ("original.json", ORIGINAL), ("metrics.json", RESIZED)):
+        files.write_json(folder / name, frames.to_metrics(scores, way, len(found.absent)))
     _write_manifest(folder, key)
 
 

@@ -1,4 +1,4 @@
-"""Score the maps of every method, image by image, as Ray tasks: at the samples' size and at the masks' size.
+"""Score the maps of every method, image by image, as Ray tasks, in each of WAYS.
 
 A task adds up the scores of its images by group, so that the driver holds sums of groups, and a few numbers an image.
 """
@@ -19,8 +19,8 @@ from pipeline import tables
 from pipeline.evaluate.inputs import Inputs
 from pipeline.metrics import score
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Absent, Row, list_absent
-from pipeline.metrics.score import METRICS, Key, Score
+from pipeline.metrics.records import ICNET, IN_FIELD, ORIGINAL, RESIZED, SISM, Absent, Row, list_absent
+from pipeline.metrics.score import FIELD, METRICS, Key, Score
 from pipeline.runtime import cluster
 from pipeline.runtime.progress import Progress
 
@@ -166,6 +166,7 @@ def _score_image(
     for method, map_ in maps.items():
         found.scores[method, RESIZED] = score.score_map_at(map_, small, void, small.shape[:2])
         found.scores[method, ORIGINAL] = score.score_map_at(map_, mask, void)
+        found.scores[method, IN_FIELD] = score.score_map_at(map_, mask, void, convention=FIELD)
     return found
 
 

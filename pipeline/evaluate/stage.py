@@ -17,7 +17,7 @@ from pipeline.evaluate.panels import draw_panels
 from pipeline.evaluate.scoring import ALL, plan_tasks, run_tasks
 from pipeline.evaluate.summary import print_results
 from pipeline.metrics.aggregate import ScoreTotals
-from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED, SISM, Absent, ImageMetrics, Results, list_absent
+from pipeline.metrics.records import ICNET, RESIZED, SISM, WAYS, Absent, ImageMetrics, Results, list_absent
 from pipeline.metrics.score import Key
 from pipeline.runtime import locks, params, report
 
@@ -49,7 +49,7 @@ def _score_images(
     found: Results, index: pa.Table, inputs: Inputs, config: EvaluateConfig, others: dict[str, dict[Key, Path]]
 ) -> None:
     groups = index["group"].unique().sort().to_pylist()
-    rows = [(name, size) for size in (RESIZED, ORIGINAL) for name in (ICNET, SISM, *others)]
+    rows = [(name, way) for way in WAYS for name in (ICNET, SISM, *others)]
     totals = {row: ScoreTotals(groups) for row in rows}
     found.images = {row: ImageMetrics(len(index)) for row in rows}
     absent = {}

@@ -18,7 +18,8 @@ def print_results(found: Results, intervals: dict[Row, Intervals], out: Path) ->
         print(frames.format_summary(found))
         low, high = intervals[ICNET, RESIZED]["max_f"]
         gain = icnet["max_f"] - sism["max_f"]
-        lines = [f"max F {icnet['max_f']:.3f} ({low:.3f} to {high:.3f} over groups), {gain:+.3f} against the SISMs"]
+        interval = f"({low:.3f} to {high:.3f} over groups)"
+        lines = [f"max F {icnet['max_f']:.3f} {interval}, {gain:+.3f} against the SISMs, by the paper's convention"]
     else:
         lines = [f"{found.dataset} was predicted, not scored: no image has a mask"]
     lines += _describe_absent(found)

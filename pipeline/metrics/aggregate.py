@@ -8,7 +8,8 @@ import pandas as pd
 
 from pipeline.metrics.score import CURVES, METRICS, NUMBERS, THRESHOLDS, Key, Score, summarize
 
-COLUMNS = {"max_f": "max F", "s": "S", "max_e": "max E", "weighted_f": "wF", "iou": "IoU", "mae": "MAE"}
+COLUMNS = {"max_f": "max F", "adaptive_f": "adp F", "weighted_f": "wF", "s": "S", "max_e": "max E"}
+COLUMNS |= {"iou": "IoU", "mae": "MAE"}
 """The metrics of a printed table and their headings."""
 
 STEPS = 2.0**32
@@ -134,13 +135,13 @@ def draw_resamples(groups: int, resamples: int, seed: int) -> np.ndarray:
     return draws
 
 
-def format_table(rows: Sequence[tuple[str, str, Scores]]) -> str:
-    """A table of methods and their scores for a terminal. `rows`: method, size, scores."""
+def format_table(rows: Sequence[tuple[str, str, str, Scores]]) -> str:
+    """A table of methods and their scores for a terminal. `rows`: method, size, convention, scores."""
     content = []
-    for method, size, scores in rows:
+    for method, size, convention, scores in rows:
         value = scores.overall()
         cells = [f"{value[name]:.3f}" if value else "-" for name in COLUMNS]
-        content.append([method, size, *cells, str(scores.images)])
-    names = ["method", "size", *COLUMNS.values(), "images"]
+        content.append([method, size, convention, *cells, str(scores.images)])
+    names = ["method", "size", "convention", *COLUMNS.values(), "images"]
     frame = pd.DataFrame(content, columns=names).set_index("method")
     return frame.rename_axis(None).rename_axis("method", axis="columns").to_string()

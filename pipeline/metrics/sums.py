@@ -26,7 +26,7 @@ SUMS = pa.schema(
 
 
 def write_sums(file: Path, sums: dict[Row, Scores], dataset: str, edition: str) -> None:
-    """Write the sums of every method and size. The file is complete or absent."""
+    """Write the sums of every method and way to score (column `size`). The file is complete or absent."""
     schema = SUMS.with_metadata({"dataset": dataset, "edition": edition})
     tables.stream_parquet((_to_table(row, found, schema) for row, found in sums.items()), schema, file)
 
@@ -42,7 +42,7 @@ def _to_table(row: Row, found: Scores, schema: pa.Schema) -> pa.Table:
 
 
 def read_sums(file: Path) -> tuple[dict[Row, Scores], str]:
-    """The sums of every method and size, and the edition of the dataset."""
+    """The sums of every method and way to score, and the edition of the dataset."""
     table = pq.read_table(file)
     sums = {}
     for row in table.group_by(["method", "size"], use_threads=False).aggregate([]).to_pylist():

@@ -8,7 +8,7 @@ from typing import Any
 from icnet import checkpoint
 from icnet.sod.base import Spec
 from pipeline import tables, tracking
-from pipeline.metrics.records import ICNET, ORIGINAL, RESIZED
+from pipeline.metrics.records import ICNET, IN_FIELD, ORIGINAL, RESIZED
 from pipeline.metrics.sums import read_sums
 from pipeline.register.config import RegisterConfig
 from pipeline.register.gate import Board, Criterion, Verdict, judge_challenger, load_board
@@ -52,9 +52,10 @@ def collect_metrics(files: dict[str, Path]) -> dict[str, float]:
     found = {}
     for benchmark, file in files.items():
         sums, _ = read_sums(file)
-        for size, prefix in ((RESIZED, benchmark), (ORIGINAL, f"{benchmark}/original")):
-            if (ICNET, size) in sums:
-                found |= {f"{prefix}/{name}": value for name, value in sums[ICNET, size].overall().items()}
+        for way, prefix in ((RESIZED, ""), (ORIGINAL, "original/"), (IN_FIELD, "field/")):
+            if (ICNET, way) in sums:
+                values = sums[ICNET, way].overall()
+                found |= {f"{benchmark}/{prefix}{name}": value for name, value in values.items()}
     return found
 
 

@@ -280,6 +280,25 @@ def test_maps_of_any_method_are_scored_and_missing_ones_are_listed(tmp_path):
     assert content["overall"]["max_f"] > 0.99
 
 
+@pytest.mark.parametrize(
+    ("options", "size", "convention"),
+    [((), "224 px", "paper"), (("--convention", "field"), "original", "field")],
+    ids=["paper", "field"],
+)
+def test_scores_say_their_size_and_their_convention(tmp_path, options, size, convention):
+    masks = photographs.write(tmp_path / "photos", {"apple": 2}) / "masks"
+    for file in masks.glob("*/*.png"):
+        (tmp_path / "maps" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.open(file).convert("L").point(lambda value: 60 + value // 4).save(
+            tmp_path / "maps" / file.parent.name / file.name
+        )
+    head, line = run("score", tmp_path / "maps", masks, *options).stdout.splitlines()
+    assert head.split()[:5] == ["method", "size", "convention", "max", "F"]
+    assert line.startswith("maps") and f"{size}" in line and convention in line
+    mae = float(line.split()[-2])
+    assert mae < 0.01 if convention == "field" else mae > 0.2
+
+
 def test_refined_maps_follow_the_photographs_and_their_table_stays_as_it_is(model, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 2}) / "images"
     for out, option in (("plain", "--no-refine"), ("refined", "--refine")):

@@ -22,18 +22,20 @@ def pair(tmp_path):
     return tmp_path / "maps", root / "masks"
 
 
-def by_hand(maps, masks, size):
+def by_hand(maps, masks, size, convention="paper"):
     scored = []
     for file in masks.glob("*/*.png"):
         found, mask = (np.asarray(Image.open(root / file.parent.name / file.name)) for root in (maps, masks))
-        scored.append(((file.parent.name, file.stem), score.score_map_at(found, mask, size=size)))
+        scored.append(((file.parent.name, file.stem), score.score_map_at(found, mask, None, size, convention)))
     return aggregate.Scores.of(scored).overall()
 
 
+@pytest.mark.parametrize("convention", score.CONVENTIONS)
 @pytest.mark.parametrize("size", [None, 32])
-def test_folders_are_scored_as_their_maps_are(pair, size):
-    found = compare_folders(*pair, size=size)
-    assert found.scores.overall() == by_hand(*pair, size and (size, size))
+def test_folders_are_scored_as_their_maps_are(pair, size, convention):
+    found = compare_folders(*pair, size=size, convention=convention)
+    assert found.scores.overall() == by_hand(*pair, size and (size, size), convention)
+    assert found.content()["convention"] == convention
     assert found.sentences() == []
     assert json.loads(json.dumps(found.content()))["images"] == 5
 

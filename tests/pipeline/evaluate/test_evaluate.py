@@ -70,20 +70,28 @@ def test_every_file_is_written_twice_the_same(small, tmp_path):
     first = photographs.files(tmp_path / "first")
     assert photographs.files(tmp_path / "second") == first
     expected = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
-    expected |= {"metrics.json", "original.json", "groups.parquet", "images.parquet", "manifest.json"}
+    expected |= {"metrics.json", "original.json", "field.json", "groups.parquet", "images.parquet", "manifest.json"}
     assert expected | {f"panels/{name}.png" for name in ("overview", "worst-1", "best-1")} == set(first)
 
 
 def test_metrics_hold_icnet_and_its_sisms_side_by_side(small, tmp_path):
     evaluate_dataset(small, tmp_path / "out", CONFIG)
-    for name in ("metrics.json", "original.json"):
+    for name in ("metrics.json", "original.json", "field.json"):
         content = json.loads((tmp_path / "out" / name).read_text())
         assert content["images"] == sum(SIZES.values()) and content["absent"] == 0
         assert all(set(content[method]) == set(records.HEADLINE) for method in ("icnet", "sism"))
     groups = pd.read_csv(tmp_path / "out" / "groups.csv")
-    assert len(groups) == len(SIZES) * 4
+    assert len(groups) == len(SIZES) * 6
     curves = pd.read_csv(tmp_path / "out" / "curves.csv")
     assert len(curves) == 2 * 256 and set(curves["method"]) == {"icnet", "sism"}
+
+
+def test_every_row_says_its_size_and_its_convention(small, tmp_path):
+    evaluate_dataset(small, tmp_path / "out", CONFIG)
+    for frame in (pd.read_csv(tmp_path / "out" / "scores.csv"), pd.read_parquet(tmp_path / "out" / "images.parquet")):
+        ways = frame[["method", "size", "convention"]].drop_duplicates().itertuples(index=False, name=None)
+        sizes = ("resized", "paper"), ("original", "paper"), ("original", "field")
+        assert set(ways) == {(method, *way) for method in ("icnet", "sism") for way in sizes}
 
 
 def test_sums_come_back_as_they_were_written(small, tmp_path):
@@ -102,7 +110,8 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
         evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     client = tracking.get_client(run.server)
     found = client.get_run(run.id)
-    for name, prefix in (("metrics.json", "small"), ("original.json", "small/original")):
+    prefixes = {"metrics.json": "small", "original.json": "small/original", "field.json": "small/field"}
+    for name, prefix in prefixes.items():
         for metric, value in json.loads((tmp_path / "out" / name).read_text())["icnet"].items():
             assert found.data.metrics[f"{prefix}/{metric}"] == pytest.approx(value, abs=1e-6)
     assert {"small/sism/s", "small/macro/max_e", "small/curve/precision"} <= set(found.data.metrics)
@@ -110,7 +119,7 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
     assert found.info.status == "FINISHED"
     pictured = [file.path for file in client.list_artifacts(run.id, "images") if file.path.endswith(".png")]
     assert len(pictured) == 3
-    assert len(client.load_table(found.info.experiment_id, "small/groups.json", [run.id])) == 2 * len(SIZES)
+    assert len(client.load_table(found.info.experiment_id, "small/groups.json", [run.id])) == 6 * len(SIZES)
     assert run.fetch_file("small/groups.parquet", tmp_path / "back").is_file()
 
 

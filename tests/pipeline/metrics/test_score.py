@@ -153,7 +153,7 @@ def test_one_group_has_an_interval_of_no_width(scored):
 def test_nothing_scored_is_said_with_nothing():
     nothing = aggregate.Scores.of([])
     assert nothing.overall() == nothing.macro() == nothing.by_group() == nothing.intervals(0.9, 10, 0) == {}
-    assert "-" in aggregate.format_table([("icnet", "224 px", nothing)])
+    assert "-" in aggregate.format_table([("icnet", "224 px", "paper", nothing)])
 
 
 def test_the_reference_scores_of_u2netp_are_met(shared):
