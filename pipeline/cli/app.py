@@ -173,13 +173,16 @@ def verify_command(
 
 @app.command("table")
 def table_command(
-    number: Annotated[int, typer.Argument(min=1, max=4, help="Number of the table in the paper.")],
+    number: Annotated[int, typer.Argument(min=1, max=5, help="Number of the table in the paper, or 5: later methods.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", "-S", help="A value of params.yaml for every row, key=value.")
     ] = None,
     sods: Annotated[
         list[str] | None, typer.Option("--sism", help="Table 3: SOD method to compare. Default: sism.method, gc, ones.")
     ] = None,
+    form: Annotated[
+        Literal["text", "csv", "latex"], typer.Option("--format", help="How the table is printed.")
+    ] = "text",
 ) -> None:
     """Make a table of the paper for the configured benchmarks, as DVC experiments that leave the workspace unchanged.
 
@@ -187,7 +190,7 @@ def table_command(
     """
     from pipeline.papertables.run import make_table
 
-    print(make_table(number, settings or [], sods or []).text())
+    print(make_table(number, settings or [], sods or []).render(form))
 
 
 @app.command("rollback")

@@ -7,7 +7,8 @@ from typing import Any
 from icnet.config import Config
 from icnet.sod.base import Spec
 from pipeline.metrics.records import ICNET, SISM
-from pipeline.papertables.figures import BATCHES, METHODS, SODS, VARIANTS, Printed
+from pipeline.papertables import later
+from pipeline.papertables.figures import BATCHES, LATER, METHODS, SODS, VARIANTS, Printed
 
 N_TRAIN = 10
 """The training batch of the rows that vary the test batch."""
@@ -24,17 +25,25 @@ class Row:
     method: str
     printed: Printed | None
     name: str | None = None
+    source: str | None = None
+    """Where the printed figures were read, if not in the paper."""
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 def list_rows(number: int, content: dict[str, Any], sods: Sequence[str] = ()) -> list[Row]:
-    """The rows of Table 1, 2, 3 or 4. `content`: that of params.yaml.
+    """The rows of Table 1, 2, 3, 4 or 5. `content`: that of params.yaml.
 
     `sods`: the SOD methods of Table 3. The default is the configured one, and two that need no weights.
     """
     if number == 3:
         return list_sod_methods(sods or [_parse_sism(content).text, "gc", "ones"])
-    return {1: lambda: list_methods(content), 2: list_variants, 4: list_batches}[number]()
+    return {1: lambda: list_methods(content), 2: list_variants, 4: list_batches, LATER: list_later}[number]()
+
+
+def list_later() -> list[Row]:
+    """Table 5: published figures of later methods, and this ICNet with its SISMs, from the experiment of Table 1."""
+    known = [Row(label, "", one.figures, source=one.source) for label, one in later.METHODS.items()]
+    return [*known, Row("SISMs, ours", SISM, None, "table-1"), Row("ICNet, ours", ICNET, None, "table-1")]
 
 
 def list_methods(content: dict[str, Any]) -> list[Row]:
@@ -59,7 +68,7 @@ def list_variants() -> list[Row]:
     for number, (label, printed) in enumerate(VARIANTS.items(), start=1):
         row = Config.row(number)
         settings = {f"model.{name}": getattr(row, name) for name in ("features", "fusion", "sisms", "rearranged")}
-        found.append(Row(label, ICNET, printed, f"table-2-{number}", settings))
+        found.append(Row(label, ICNET, printed, f"table-2-{number}", settings=settings))
     return found
 
 
@@ -70,8 +79,8 @@ def list_sod_methods(sods: Iterable[str]) -> list[Row]:
     for number, text in enumerate(dict.fromkeys(sods), start=1):
         label, alone, above = printed.pop(Spec.parse(text).kind, (text, None, None))
         name, settings = f"table-3-{number}", {"sism.method": text}
-        found.append(Row(f"{label} alone", SISM, alone, name, settings))
-        found.append(Row(f"{label}, ICNet", ICNET, above, name, settings))
+        found.append(Row(f"{label} alone", SISM, alone, name, settings=settings))
+        found.append(Row(f"{label}, ICNet", ICNET, above, name, settings=settings))
     for label, alone, above in printed.values():
         found += [Row(f"{label} alone", "", alone), Row(f"{label}, ICNet", "", above)]
     return found
@@ -85,7 +94,7 @@ def list_batches() -> list[Row]:
         settings = {"train.batch_size": int(size) if side == "n_train" else N_TRAIN}
         if side == "n_test":
             settings["predict.subgroup_size"] = int(size)
-        found.append(Row(label, ICNET, printed, f"table-4-{side.replace('_', '-')}-{size}", settings))
+        found.append(Row(label, ICNET, printed, f"table-4-{side.replace('_', '-')}-{size}", settings=settings))
     return found
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from pipeline import tables
 from pipeline.papertables.checkout import MADE, WORK_FOLDER, Checkout, find_paths, format_value, open_checkout
+from pipeline.papertables.figures import LATER
 from pipeline.papertables.report import Table
 from pipeline.papertables.rows import Row, list_rows
 from pipeline.predict.config import PredictConfig
@@ -31,6 +32,9 @@ UNUSED = {"register"}
 TARGET = "evaluate"
 """The last stage of an experiment. Experiments register no model."""
 
+FILES = {LATER: "field"}
+"""The file of figures that a table reads, if it is not metrics.json."""
+
 Figures = tuple[str, dict[str, Any]]
 """The name of an experiment, and its figures by benchmark and method."""
 
@@ -50,7 +54,7 @@ def make_table(number: int, settings: Sequence[str] = (), sods: Sequence[str] = 
         found: dict[str, Figures] = {}
         for row in rows:
             if row.name and row.name not in found:
-                found[row.name] = _find_figures(checkout, row, settings, content)
+                found[row.name] = _find_figures(checkout, row, settings, content, FILES.get(number, "metrics"))
     table = Table(number, rows, found, content["benchmarks"])
     _write_table(table)
     return table
@@ -62,8 +66,11 @@ def _write_table(table: Table) -> None:
     files.write_file(folder / f"table-{table.number}.md", table.markdown().encode())
 
 
-def _find_figures(checkout: Checkout, row: Row, settings: Sequence[str], content: dict[str, Any]) -> Figures:
-    """The figures of a row. Its experiment runs unless one with the same params, code and data did."""
+def _find_figures(checkout: Checkout, row: Row, settings: Sequence[str], content: dict[str, Any], kind: str) -> Figures:
+    """The figures of a row, from results/<benchmark>/<kind>.json.
+
+    Its experiment runs unless one with the same params, code and data did.
+    """
     changes = _find_changes(row.settings, content)
     content = change_params(content, changes)
     file = checkout.root / WORK_FOLDER / "done" / f"{make_key(checkout.folder, content)}.json"
@@ -72,11 +79,14 @@ def _find_figures(checkout: Checkout, row: Row, settings: Sequence[str], content
             checkout.link_path(path)
         changed = [f"{name}={format_value(value)}" for name, value in changes.items()]
         checkout.run(row.name or "", [*settings, *changed], TARGET)
-        results = {name: checkout.folder / "results" / name / "metrics.json" for name in content["benchmarks"]}
-        scores = {name: json.loads(result.read_text()) for name, result in results.items()}
+        results = {name: checkout.folder / "results" / name for name in content["benchmarks"]}
+        scores = {
+            kind: {name: json.loads((folder / f"{kind}.json").read_text()) for name, folder in results.items()}
+            for kind in ("metrics", "field")
+        }
         files.write_json(file, {"experiment": row.name, "scores": scores})
     known = json.loads(file.read_text())
-    return known["experiment"], known["scores"]
+    return known["experiment"], known["scores"][kind]
 
 
 def make_key(folder: Path, content: dict[str, Any]) -> str:

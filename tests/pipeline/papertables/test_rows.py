@@ -1,10 +1,14 @@
+import io
 import re
 
+import pandas as pd
 import pytest
 
 from icnet.config import Config
 from pipeline.metrics.records import ICNET, SISM
+from pipeline.papertables import later
 from pipeline.papertables.figures import BATCHES, METHODS, SODS, VARIANTS, match_benchmark, select_figures
+from pipeline.papertables.report import Table
 from pipeline.papertables.rows import list_rows
 
 PARAMS = {"sism": {"method": "gc"}, "evaluate": {"methods": {"GICD": "maps/gicd/{dataset}", "mine": "maps/mine"}}}
@@ -85,3 +89,26 @@ def test_a_benchmark_that_the_paper_does_not_have_stands_beside_cosal2015():
     assert match_benchmark("iCoSeg") == "icoseg"
     assert match_benchmark("demo_unseen") == "cosal2015"
     assert select_figures(METHODS["ICNet"], "msrc") == (0.869, 0.814, 0.097)
+
+
+def test_every_later_method_has_nine_figures_and_a_source():
+    for label, one in later.METHODS.items():
+        assert len(one.figures) == 9 and all(0 < figure < 1 for figure in one.figures), label
+        assert one.source
+    lines = list_rows(5, {})
+    assert [line.label for line in lines[:-2]] == list(later.METHODS) and lines[-1].method == ICNET
+
+
+def test_a_table_for_a_paper_names_sources_and_conventions():
+    ours = {"toys": {"icnet": {"max_f": 0.5, "s": 0.25, "mae": 0.125}}}
+    table = Table(5, list_rows(5, {}), {"table-1": ("table-1", ours)}, ["toys"])
+    latex = table.render("latex").splitlines()
+    assert "% DMT: github.com/dragonlee258079/DMT at d5ee0d7, evaluation/result, CVPR2023_Final_Code" in latex
+    assert r"GCoNet & - & - & - & 0.847 & 0.845 & 0.068 \\" in latex
+    assert r"ICNet, ours & 0.500 & 0.250 & 0.125 & - & - & - \\" in latex
+    assert latex.count(r"\begin{tabular}{lcccccc}") == latex.count(r"\end{tabular}") == 1
+    rows = pd.read_csv(io.StringIO(table.render("csv")))
+    assert set(rows["convention"]) == {"field"} and rows["source"].notna().sum() == len(later.METHODS)
+    paper = Table(1, list_rows(1, PARAMS), {}, ["a_b"])
+    assert set(paper.frame()["convention"]) == {"paper"} and r"\_b}" in paper.render("latex")
+    assert "maps as they are" in paper.text() and "stretched maps" in table.text()

@@ -54,6 +54,12 @@ def test_a_second_table_runs_nothing_and_tables_share_experiments_of_the_same_pa
     assert len(list((repository / WORK_FOLDER / "done").glob("*.json"))) == 3
 
 
+def test_the_table_of_later_methods_takes_the_scores_of_the_field_from_the_experiment_of_table_1(repository):
+    make_table(1)
+    rows = make_table(5).frame().set_index("line")
+    assert rows.loc["ICNet, ours", "mae"] == 0.0625 and rows.loc["ICNet, ours", "experiment"] == "table-1"
+
+
 def test_a_change_of_code_changes_the_key_and_bytecode_does_not(repository):
     content = params.read_params(repository / "params.yaml")
     before = make_key(repository, content)
