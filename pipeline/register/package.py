@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ from pipeline.tracking import Run
 
 EMBEDDED_SOD = "register.sod"
 """Name of the SOD method in the logged model's configuration. MLflow logs it as a parameter of the run."""
+
+REFUSED = re.compile(r"[/:.%\"']")
+"""Characters that MLflow refuses in the name of a logged model, and accepts in that of a run."""
 
 BEFORE_ALL = -1
 """A step without metrics. MLflow copies the run's metrics of a model's step, and would copy points of the curves."""
@@ -79,7 +83,7 @@ def _create_logged_model(run: Run, tags: Mapping[str, Any]) -> LoggedModel:
     trained = client.get_run(run.id)
     return client.create_logged_model(
         trained.info.experiment_id,
-        name=trained.info.run_name,
+        name=REFUSED.sub("_", trained.info.run_name),
         source_run_id=run.id,
         tags={key: str(value) for key, value in tags.items()},
         params=trained.data.params,

@@ -3,10 +3,10 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline import tracking
 from pipeline.runtime import files
@@ -26,6 +26,9 @@ RETRY_PAUSE = 3.0
 
 REQUEST_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 """MLflow's own defaults retry a single request for four minutes."""
+
+MOST_OPTIONS = 4
+"""Options in the name of a run."""
 
 RUN_FILE, PARAMS_FILE = "mlflow.json", "params.json"
 
@@ -47,13 +50,14 @@ def open_recorder(
     """
     chosen = {"train": config, "model": network}
     files.write_json(folder / PARAMS_FILE, {name: part.model_dump() for name, part in chosen.items()})
+    options = {name: part.model_dump(exclude_defaults=True) for name, part in chosen.items()}
     file = folder / RUN_FILE
 
     def enter(stack: ExitStack) -> Recorder:
         known = json.loads(file.read_text())["run_id"] if file.is_file() else None
         opened = tracking.start_run(
-            f"{', '.join(samples)} {identity.fingerprint[:8]}",
-            params=None if known else {name: part.model_dump(exclude_defaults=True) for name, part in chosen.items()},
+            name_run(samples, options, identity.fingerprint),
+            params=None if known else options,
             tags={"fingerprint": identity.fingerprint},
             datasets=() if known else _describe_data(split, samples, identity),
             resume=known,
@@ -73,6 +77,13 @@ def open_recorder(
                 " start the server, or unset MLFLOW_TRACKING_URI to log into mlflow.db"
             ) from error
         yield recorder
+
+
+def name_run(samples: Iterable[str], options: Mapping[str, Mapping[str, Any]], fingerprint: str) -> str:
+    """A name that says what differs from the defaults: samples, the first options, and the start of the fingerprint."""
+    flat = [f"{name}={value}" for part in options.values() for name, value in part.items() if name != "dataset"]
+    more = ["..."] if len(flat) > MOST_OPTIONS else []
+    return " ".join([", ".join(samples), *flat[:MOST_OPTIONS], *more, fingerprint[:8]])
 
 
 def finish_run(recorder: Recorder, best: dict[str, float], target: Path) -> None:

@@ -37,7 +37,7 @@ def board(noise: float, seed: int = 0, edition: str = "first") -> Board:
 
 def train(folder: Path, weights: int, noise: float, edition: str = "first") -> tuple[Path, Path]:
     """A model folder and a results folder, and a run that belongs to both."""
-    with tracking.start_run(f"model {weights}", {"train": {"seed": weights}}) as run:
+    with tracking.start_run(f"model lr=0.{weights}", {"train": {"seed": weights}}) as run:
         model = benchmark.model(folder / f"model{weights}", weights, run.id)
         results = folder / f"results{weights}"
         both = {("icnet", size): scores(noise) for size in ("resized", "original")}
