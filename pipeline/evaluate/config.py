@@ -22,6 +22,9 @@ class EvaluateConfig(params.Section):
     confidence: float = Field(0.95, gt=0, lt=1, description="share of the resamples inside an interval")
     seed: int = Field(0, ge=0, description="seed of the resamples")
     num_panels: int = Field(2, ge=0, le=1000, description="sheets to draw of the worst groups, and of the best groups")
+    num_page_groups: int = Field(
+        10, ge=0, le=100, description="groups on the page to look at: so many of the worst, and of the best"
+    )
     methods: dict[Name, str] = Field(
         {},
         description="other methods to score: folders of `<group>/<name>.png` by the method's name."

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline import tables
 from pipeline.evaluate.config import EvaluateConfig
 
-OUTPUT_VERSION = 3
+OUTPUT_VERSION = 4
 """Raise it when a change of the code changes the outputs for the same inputs."""
 
 

@@ -17,10 +17,10 @@ from pipeline.metrics.records import IN_FIELD, ORIGINAL, RESIZED, Results, Row
 from pipeline.runtime import files
 from pipeline.runtime.csv_files import neutralize
 
-MANIFEST = "manifest.json"
+MANIFEST, PAGE = "manifest.json", "index.html"
 
 FILES = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
-FILES |= {"metrics.json", "original.json", "field.json", "groups.parquet", "images.parquet", MANIFEST}
+FILES |= {"metrics.json", "original.json", "field.json", "groups.parquet", "images.parquet", PAGE, MANIFEST}
 
 IMAGES_ROW_GROUP_SIZE = 1 << 16
 
@@ -82,6 +82,7 @@ def write_outputs(
     found: Results,
     intervals: dict[Row, Intervals],
     panels: dict[str, np.ndarray],
+    page: bytes,
 ) -> None:
     """Write all files, in place of those of an earlier run. The manifest is the last. Raises OutputError."""
     check_folder(folder)
@@ -89,6 +90,7 @@ def write_outputs(
     (folder / "panels").mkdir(parents=True, exist_ok=True)
     for name, picture in panels.items():
         files.write_file(folder / "panels" / f"{name}.png", encode(picture))
+    files.write_file(folder / PAGE, page)
     scores = found.sums
     sums.write_sums(folder / "groups.parquet", scores, found.dataset, found.edition)
     absent = pd.DataFrame(found.absent, columns=["method", "group", "name", "reason"])

@@ -13,6 +13,7 @@ from pipeline.evaluate.folders import FolderError, find_maps
 from pipeline.evaluate.inputs import Inputs, find_method_folder, make_key
 from pipeline.evaluate.mlflow_log import log_outputs
 from pipeline.evaluate.outputs import check_folder, is_up_to_date, write_outputs
+from pipeline.evaluate.page import render_page
 from pipeline.evaluate.panels import draw_panels
 from pipeline.evaluate.scoring import ALL, plan_tasks, run_tasks
 from pipeline.evaluate.summary import print_results
@@ -120,7 +121,8 @@ def _write_scores(inputs: Inputs, out: Path, config: EvaluateConfig, key: str) -
     found = score_dataset(inputs, config)
     sums = found.sums
     intervals = {row: one.intervals(config.confidence, config.resamples, config.seed) for row, one in sums.items()}
-    write_outputs(out, key, found, intervals, draw_panels(inputs, sums, config.num_panels))
+    panels, page = draw_panels(inputs, sums, config.num_panels), render_page(inputs, found, config.num_page_groups)
+    write_outputs(out, key, found, intervals, panels, page)
     print_results(found, intervals, out)
     seconds = time.perf_counter() - start
     report.print_summary("evaluate", f"{sums[ICNET, RESIZED].images} images of {inputs.dataset} in {seconds:.1f} s")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.evaluate.folders import format_keys
+from pipeline.evaluate.outputs import PAGE
 from pipeline.metrics import frames
 from pipeline.metrics.frames import Intervals
 from pipeline.metrics.records import ICNET, RESIZED, SISM, Results, Row
@@ -23,7 +24,12 @@ def print_results(found: Results, intervals: dict[Row, Intervals], out: Path) ->
     else:
         lines = [f"{found.dataset} was predicted, not scored: no image has a mask"]
     lines += _describe_absent(found)
-    report.print_summary("evaluate", *lines, f"sheets of groups in {out / 'panels'}, tables in {out}")
+    report.print_summary(
+        "evaluate",
+        *lines,
+        f"sheets of groups in {out / 'panels'}, tables in {out}",
+        f"open {out / PAGE} in a browser to look at the groups",
+    )
 
 
 def _describe_absent(found: Results) -> list[str]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import jinja2
 
+from pipeline.gallery.errors import COLORS, MISSED, UNLABELED, WRONG
 from pipeline.gallery.sections import Section
 
 MAX_PICTURES = 400
@@ -19,6 +20,9 @@ MAX_REJECTS, MAX_FLAGGED = 200, 50
 """Rejects and unreliable groups that the first page lists; it counts the others."""
 
 RESOURCES = Path(__file__).parent
+
+LEGEND = {"missed": COLORS[MISSED], "wrong": COLORS[WRONG], "no label": COLORS[UNLABELED]}
+"""Colors of errors."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,16 @@ class Reject:
 @dataclass(frozen=True)
 class Gallery:
     """What the pages show. `facts`: how the maps were made, by label, for instance the model's sha256.
-    `rejects_file`: the file with all rejects, as a path below the folder of the page."""
+    `rejects_file`: the file with all rejects, as a path below the folder of the page. `notes`: sentences at the top.
+    `shows_errors`: whether the thumbnails have masks and errors."""
 
     title: str
     sections: list[Section]
     facts: dict[str, str] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     rejects_file: str | None = None
+    notes: list[str] = field(default_factory=list)
+    shows_errors: bool = False
 
     @property
     def num_pictures(self) -> int:
@@ -94,6 +101,7 @@ def render_pages(gallery: Gallery) -> Iterator[tuple[str, bytes]]:
             style=style,
             script=script,
             script_digest=digest,
+            legend=LEGEND,
         )
         yield name, text.encode(errors="replace")
 
@@ -119,6 +127,14 @@ def quote_path(path: str) -> str:
     return f"./{quote(os.fsencode(path))}"
 
 
+def make_source(thumbnail: str | bytes) -> str:
+    """The URL of a thumbnail: a path below the folder of the page, or the bytes of a JPEG or PNG file."""
+    if isinstance(thumbnail, str):
+        return quote_path(thumbnail)
+    kind = "png" if thumbnail.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(thumbnail).decode()}"
+
+
 def _read_resource(name: str) -> str:
     return (RESOURCES / name).read_text(encoding="utf-8")
 
@@ -132,4 +148,5 @@ def _load_template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["url"] = quote_path
+    environment.filters["source"] = make_source
     return environment.get_template("page.html.jinja")

@@ -39,9 +39,12 @@ function show(index) {
   find(".where", viewer).replaceChildren(group, find(".name", card).textContent);
   const large = find(".large", viewer);
   large.style.setProperty("--a", card.style.getPropertyValue("--a"));
+  const hasErrors = find(".errors", card) !== null;
+  large.classList.toggle("six", hasErrors);
   large.replaceChildren(
     makePane(card, ".photo", "Overlay"),
     makePane(card, ".photo", "Cut-out", "cutout"),
+    ...(hasErrors ? [makePane(card, ".photo", "Errors", "with-errors"), makePane(card, ".mask", "Mask")] : []),
     makePane(card, ".sism", "SISM"),
     makePane(card, ".map", "Map"),
   );
@@ -90,7 +93,7 @@ document.addEventListener("keydown", (event) => {
     if (event.target.matches("input")) return;
     event.preventDefault();
     step(moves[event.key]);
-  } else if (/^[1-3]$/.test(event.key)) {
+  } else if (/^[1-9]$/.test(event.key) && event.key <= views.length) {
     setView(views[event.key - 1]);
   } else if (event.key.toLowerCase() === "t") {
     setStrength(slider.value > 0 ? 0 : lastStrength);

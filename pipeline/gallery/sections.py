@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import tables
+from pipeline.gallery.embedded import EmbeddedThumbnails
 from pipeline.gallery.thumbnails import ThumbnailNames, check_same_images, name_thumbnails
 
 SCORES = ("weight", "area", "agreement", "saliency")
@@ -15,24 +16,28 @@ SCORES = ("weight", "area", "agreement", "saliency")
 @dataclass(frozen=True)
 class Picture:
     """One photograph. `height`, `width`: px of the original. `scores`: by name of SCORES, without those that the table
-    lacks. `full_map`: the file of the map at original size, as a path below the folder of the page."""
+    lacks, or other labels. `full_map`: the file of the map at original size, as a path below the folder of the page.
+    `caption`: what stands below the photograph, None for the weight."""
 
     name: str
     height: int
     width: int
     scores: dict[str, float]
-    thumbnails: ThumbnailNames
+    thumbnails: ThumbnailNames | EmbeddedThumbnails
     full_map: str | None = None
+    caption: str | None = None
 
 
 @dataclass(frozen=True)
 class Section:
-    """A group. `flag`: why its maps are unreliable; `sheet`: its contact sheet, as a path below the page's folder."""
+    """A group. `flag`: why its maps are unreliable; `sheet`: its contact sheet, as a path below the page's folder;
+    `note`: a sentence below its name."""
 
     group: str
     pictures: list[Picture]
     flag: str | None = None
     sheet: str | None = None
+    note: str | None = None
 
     def take(self, start: int, stop: int) -> "Section":
         """The section with some of its pictures."""
@@ -55,9 +60,13 @@ def read_sections(samples: Path, maps: Path) -> list[Section]:
 
 
 def _make_picture(row: dict[str, Any]) -> Picture:
-    scores = {name: row[name] for name in SCORES if row[name] is not None and math.isfinite(row[name])}
     names = name_thumbnails(row["group"], row["name"])
-    return Picture(row["name"], row["height"], row["width"], scores, names)
+    return Picture(row["name"], row["height"], row["width"], select_scores(row), names)
+
+
+def select_scores(row: dict[str, Any]) -> dict[str, float]:
+    """The SCORES that a row of MAPS has."""
+    return {name: row[name] for name in SCORES if row[name] is not None and math.isfinite(row[name])}
 
 
 def _rank(picture: Picture) -> tuple[float, str]:

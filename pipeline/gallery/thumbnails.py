@@ -41,6 +41,8 @@ class ThumbnailNames:
     photo: str
     sism: str
     map: str
+    mask: None = None
+    errors: None = None
 
     def list_names(self) -> list[str]:
         """All of them."""
@@ -82,33 +84,38 @@ def _draw_row(rows: tuple[dict[str, Any], dict[str, Any]]) -> list[tuple[str, by
     sample, found = rows
     names = name_thumbnails(sample["group"], sample["name"])
     photo = images.decode(sample["image"])
-    resize = partial(_resize, size=_choose_size(sample["height"], sample["width"], photo.shape[0]))
+    scale = partial(resize, size=choose_size(sample["height"], sample["width"], photo.shape[0]))
     return [
-        (names.photo, _encode_jpeg(resize(photo))),
-        (names.sism, _encode_jpeg(resize(images.decode_gray(sample["sism"])))),
-        (names.map, _encode_layer(resize(images.decode_gray(found["map"])))),
+        (names.photo, encode_jpeg(scale(photo))),
+        (names.sism, encode_jpeg(scale(images.decode_gray(sample["sism"])))),
+        (names.map, encode_layer(scale(images.decode_gray(found["map"])))),
     ]
 
 
-def _choose_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width of a thumbnail in px: the original's aspect ratio, never larger than the original."""
-    longest = min(MAX_SIDE, round(MAX_STRETCH * side), max(height, width))
+def choose_size(height: int, width: int, side: int, max_side: int = MAX_SIDE) -> tuple[int, int]:
+    """Height and width of a thumbnail in px: the original's aspect ratio, never larger than the original.
+
+    `side`: that of the sample.
+    """
+    longest = min(max_side, round(MAX_STRETCH * side), max(height, width))
     scale = longest / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _resize(array: Pixels, size: tuple[int, int]) -> Pixels:
+def resize(array: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize a picture or map to (height, width) px for people."""
     height, width = size
     return np.asarray(Image.fromarray(array).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def _encode_jpeg(array: Pixels) -> bytes:
+def encode_jpeg(array: Pixels) -> bytes:
+    """A picture uint8 [H, W, 3], or a gray map [H, W], as JPEG."""
     buffer = BytesIO()
     Image.fromarray(array).save(buffer, "JPEG", quality=85, optimize=True)
     return buffer.getvalue()
 
 
-def _encode_layer(map_: Pixels) -> bytes:
+def encode_layer(map_: Pixels) -> bytes:
     """A map uint8 [H, W] as PNG: each pixel has the color of `pictures.EDGE_COLOR`, and the map's value as opacity."""
     levels = np.rint(map_.astype(np.float32) * ((NUM_LEVELS - 1) / 255)).astype(np.uint8)
     picture = Image.new("P", map_.shape[::-1])

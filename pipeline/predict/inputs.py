@@ -19,9 +19,6 @@ from pipeline.runtime.executor import Task
 
 COLUMNS = ["group", "name", "image", "sism", "height", "width"]
 
-ROWS_PER_ROW_GROUP = 64
-"""Rows of a samples table that are read together."""
-
 Row = dict[str, Any]
 """A row of SAMPLES with decoded image [s, s, 3] and SISM [s, s], both uint8, and the name of its subgroup."""
 
@@ -46,13 +43,8 @@ class ReadSamples:
     def _read_rows(self, start: int, stop: int) -> list[Row]:
         if self.max_images is None:
             return tables.read_rows(self.samples, start, stop, COLUMNS).to_pylist()
-        rows: list[Row] = []
         positions = start + space_evenly(stop - start, self.max_images)
-        for _, some in groupby(positions.tolist(), key=lambda position: position // ROWS_PER_ROW_GROUP):
-            near = list(some)
-            found = tables.read_rows(self.samples, near[0], near[-1] + 1, COLUMNS)
-            rows += found.take([position - near[0] for position in near]).to_pylist()
-        return rows
+        return tables.read_rows_at(self.samples, positions, COLUMNS).to_pylist()
 
 
 @dataclass(frozen=True)

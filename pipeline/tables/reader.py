@@ -2,9 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,6 +21,8 @@ from pipeline.tables.manifest import (
     require_manifest,
 )
 from pipeline.tables.store import ShardStore
+
+ROWS_READ_TOGETHER = 64
 
 
 def read_table(folder: Path, columns: Iterable[str] | None = None) -> pa.Table:
@@ -47,6 +50,20 @@ def read_rows(folder: Path, start: int, stop: int, columns: Iterable[str] | None
         parts.append(_read_shard(folder, store, entries[number], max(0, start - first), stop - first, wanted))
         number += 1
     return pa.concat_tables(parts)
+
+
+def read_rows_at(folder: Path, positions: Iterable[int], columns: Iterable[str] | None = None) -> pa.Table:
+    """The rows of the whole table at `positions`, in their order. Rows that are near each other are read together."""
+    wanted = list(columns) if columns is not None else None
+    asked = np.asarray(list(positions), np.int64)
+    parts, order = [], np.unique(asked)
+    for _, some in groupby(order.tolist(), key=lambda position: position // ROWS_READ_TOGETHER):
+        near = list(some)
+        found = read_rows(folder, near[0], near[-1] + 1, wanted)
+        parts.append(found.take(pa.array([position - near[0] for position in near])))
+    if not parts:
+        return read_rows(folder, 0, 0, wanted)
+    return pa.concat_tables(parts).take(pa.array(np.searchsorted(order, asked)))
 
 
 def _read_shard(

@@ -71,6 +71,7 @@ def test_every_file_is_written_twice_the_same(small, tmp_path):
     assert photographs.files(tmp_path / "second") == first
     expected = {f"{name}.csv" for name in ("scores", "groups", "curves", "absent")}
     expected |= {"metrics.json", "original.json", "field.json", "groups.parquet", "images.parquet", "manifest.json"}
+    expected.add("index.html")
     assert expected | {f"panels/{name}.png" for name in ("overview", "worst-1", "best-1")} == set(first)
 
 

@@ -13,9 +13,16 @@ import pytest
 from PIL import Image
 
 from pipeline.cli.gallery import make_gallery
+from pipeline.evaluate.config import EvaluateConfig
+from pipeline.evaluate.page import render_page
+from pipeline.evaluate.stage import score_dataset
+from pipeline.gallery.errors import COLORS, MISSED, WRONG
+from tests.helpers import benchmark
 from tests.helpers.galleries import HOSTILE, write_tables
 
 pytestmark = pytest.mark.slow
+
+FOLDER_NAMES = [name for name in HOSTILE if "/" not in name]
 
 SCRIPT = """
 {
@@ -130,3 +137,69 @@ def test_the_page_follows_the_color_scheme_and_shows_photographs(chromium, page,
         assert pixels[2, 2, 0] == expected
         pink = (pixels[..., 0] - pixels[..., 1] > 60) & (pixels[..., 2] - pixels[..., 1] > 30)
         assert pink.mean() > 0.05
+
+
+ERRORS_SCRIPT = """
+{
+const isShown = (selector) => document.querySelector(selector).getClientRects().length > 0;
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const report = { violations: 0 };
+document.addEventListener("securitypolicyviolation", () => { report.violations += 1; });
+window.addEventListener("load", async () => {
+  report.side = [".sism", ".map", ".mask", ".errors", ".errors-layer"].map((one) => isShown(`.card ${one}`));
+  press("4");
+  report.errors = [".layer", ".mask", ".errors-layer"].map((one) => isShown(`.card ${one}`));
+  press("2");
+  document.querySelector(".card button").click();
+  report.viewer = document.querySelectorAll("dialog[open] .large .pane").length;
+  const images = [...document.images];
+  images.forEach((image) => { image.loading = "eager"; });
+  await Promise.all(images.map((image) => image.decode().catch(() => null)));
+  report.broken = images.filter((image) => !image.naturalWidth).length;
+  report.hacked = window.hacked ?? null;
+  report.groups = [...document.querySelectorAll("h2")].map((heading) => heading.textContent).sort();
+  report.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const result = document.createElement("output");
+  result.textContent = JSON.stringify(report);
+  document.body.append(result);
+});
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def scored_page(tmp_path_factory):
+    """The page of a benchmark whose groups have hostile names, and beside it test.html, the same with ERRORS_SCRIPT."""
+    folder = tmp_path_factory.mktemp("scored <1> #2")
+    inputs = benchmark.write(folder / "small", dict.fromkeys(sorted(FOLDER_NAMES), 3))
+    found = score_dataset(inputs, EvaluateConfig(resamples=10, num_panels=0))
+    text = render_page(inputs, found, 10).decode()
+    (folder / "index.html").write_text(text)
+    digest = base64.b64encode(hashlib.sha256(ERRORS_SCRIPT.encode()).digest()).decode()
+    text = text.replace("script-src ", f"script-src 'sha256-{digest}' ")
+    (folder / "test.html").write_text(text.replace("</body>", f"<script>{ERRORS_SCRIPT}</script></body>"))
+    return folder / "index.html"
+
+
+@pytest.mark.parametrize("size", ["1300,900", "500,900"])
+def test_errors_are_shown_beside_and_over_photographs(chromium, scored_page, tmp_path, size):
+    dom = run_chromium(chromium, scored_page.with_name("test.html"), tmp_path, "--dump-dom", f"--window-size={size}")
+    assert json.loads(unescape(re.search(r"<output>(.*?)</output>", dom, re.DOTALL)[1])) == {
+        "violations": 0,
+        "side": [True, True, True, True, False],
+        "errors": [False, False, True],
+        "viewer": 6,
+        "broken": 0,
+        "hacked": None,
+        "groups": sorted(FOLDER_NAMES),
+        "overflow": 0,
+    }
+
+
+def test_errors_have_the_colors_of_the_legend_on_the_screen(chromium, scored_page, tmp_path):
+    file = tmp_path / "page.png"
+    run_chromium(chromium, scored_page, tmp_path, f"--screenshot={file}", "--window-size=1300,1500")
+    with Image.open(file) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    for kind in (MISSED, WRONG):
+        assert (pixels == COLORS[kind]).all(axis=-1).sum() > 1000
