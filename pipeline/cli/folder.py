@@ -226,7 +226,7 @@ class FolderRun:
 
     def _write_rejects(self, made: Iterable[MadeTables]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.photographs.list_rejects()
-        for table in (self.work / "index", *(one.samples for one in made)):
+        for table in (self.work / "index", *(folder for one in made for folder in (one.samples, one.maps))):
             rows += tables.read_rejects(table).to_pylist()
         columns = tables.REJECTS.names
         self.output.write(REJECTS_FILE, format_csv(columns, [[row[name] for name in columns] for row in rows]))

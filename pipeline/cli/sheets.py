@@ -19,15 +19,17 @@ MAX_ROWS = 12
 
 def draw_group_sheets(samples: Path, maps: Path) -> Iterator[tuple[str, bytes]]:
     """The name of each group and its contact sheet as JPEG."""
-    groups = tables.read_table(maps, ["group"])["group"].to_pylist()
+    keys = tables.read_table(maps, ["group", "name"])
+    rows, groups = tables.find_positions(keys, tables.read_table(samples, ["group", "name"])), keys["group"].to_pylist()
     starts = [row for row, group in enumerate(groups) if row == 0 or group != groups[row - 1]]
     for start, stop in zip(starts, [*starts[1:], len(groups)], strict=True):
-        yield groups[start], _draw_sheet(samples, maps, groups[start], start, stop)
+        yield groups[start], _draw_sheet(samples, maps, rows, groups[start], start, stop)
 
 
-def _draw_sheet(samples: Path, maps: Path, group: str, start: int, stop: int) -> bytes:
+def _draw_sheet(samples: Path, maps: Path, rows: np.ndarray, group: str, start: int, stop: int) -> bytes:
+    """`rows`: the row in `samples` of each row of `maps`."""
     last = min(stop, start + COLUMNS * MAX_ROWS)
-    found = tables.read_rows(samples, start, last, ["name", "image"]).to_pylist()
+    found = tables.read_rows(samples, int(rows[start]), int(rows[last - 1]) + 1, ["name", "image"]).to_pylist()
     photographs = {row["name"]: images.decode(row["image"]) for row in found}
     cells = []
     for row in tables.read_rows(maps, start, last, ["name", "map"]).to_pylist():

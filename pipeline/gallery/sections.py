@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import tables
 from pipeline.gallery.embedded import EmbeddedThumbnails
-from pipeline.gallery.thumbnails import ThumbnailNames, check_same_images, name_thumbnails
+from pipeline.gallery.thumbnails import ThumbnailNames, match_samples, name_thumbnails
 
 SCORES = ("weight", "area", "agreement", "saliency")
 
@@ -50,9 +50,8 @@ def read_sections(samples: Path, maps: Path) -> list[Section]:
     Raises GalleryError if the samples are not those of the maps, and TableError if a table is unfinished.
     """
     found = tables.read_table(maps, ["group", "name", *SCORES]).to_pylist()
-    inputs = tables.read_table(samples, ["group", "name", "height", "width"]).to_pylist()
-    check_same_images(inputs, found, samples, maps)
-    rows = [{**one, **other} for one, other in zip(inputs, found, strict=True)]
+    inputs = tables.read_table(samples, ["group", "name", "height", "width"]).take(match_samples(samples, maps))
+    rows = [{**one, **other} for one, other in zip(inputs.to_pylist(), found, strict=True)]
     return [
         Section(group, sorted(map(_make_picture, members), key=_rank))
         for group, members in groupby(rows, key=lambda row: row["group"])

@@ -61,23 +61,24 @@ def draw_thumbnails(samples: Path, maps: Path) -> Iterator[tuple[str, bytes]]:
     Photographs and SISMs are JPEG; a map is a PNG of one color, with the map as opacity. A few rows are in memory.
     Raises GalleryError if the samples are not those of the maps, and TableError if a table is unfinished.
     """
-    total = tables.load_manifest(maps)["rows"]
-    tables.load_manifest(samples)
+    total, positions = tables.load_manifest(maps)["rows"], match_samples(samples, maps)
     for start in range(0, total, ROWS_IN_MEMORY):
         stop = min(total, start + ROWS_IN_MEMORY)
         found = tables.read_rows(maps, start, stop, ["group", "name", "map"]).to_pylist()
         columns = ["group", "name", "image", "sism", "height", "width"]
-        inputs = tables.read_rows(samples, start, stop, columns).to_pylist()
-        check_same_images(inputs, found, samples, maps)
+        first = positions[start]
+        near = tables.read_rows(samples, int(first), int(positions[stop - 1]) + 1, columns)
+        inputs = near.take(positions[start:stop] - first).to_pylist()
         for drawn in parallel.prefetch(_draw_row, list(zip(inputs, found, strict=True)), NUM_THREADS):
             yield from drawn
 
 
-def check_same_images(inputs: list[dict[str, Any]], found: list[dict[str, Any]], samples: Path, maps: Path) -> None:
-    """Raise GalleryError if rows of the tables `samples` and `maps` have different keys."""
-    keys = [[(row["group"], row["name"]) for row in rows] for rows in (inputs, found)]
-    if keys[0] != keys[1]:
+def match_samples(samples: Path, maps: Path) -> np.ndarray:
+    """The row in `samples` of each row of `maps`. Raises GalleryError if a map has no sample."""
+    positions = tables.find_positions(*(tables.read_table(table, ["group", "name"]) for table in (maps, samples)))
+    if (positions < 0).any():
         raise GalleryError(f"{samples} does not hold the images of {maps}")
+    return positions
 
 
 def _draw_row(rows: tuple[dict[str, Any], dict[str, Any]]) -> list[tuple[str, bytes]]:

@@ -59,7 +59,7 @@ class NetworkActor:
 
     def make_batches(self, task: Task) -> Iterator[Batch]:
         """The shard's subgroups in batches."""
-        for batch in make_batches(pickle.loads(task["payload"]), self.predictor.batch_size, self.device):
+        for batch in make_batches(pickle.loads(task["payload"])[0], self.predictor.batch_size, self.device):
             self.batch_images = len(batch.images)
             yield batch
 
@@ -125,8 +125,9 @@ class MapsActor(NetworkActor):
         for batch in self.make_batches(task):
             rows += self._predict_subgroups(batch) if part is None else self._predict_part(batch, part)
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
-        tables.write_shard(self.folder, shard, tables.MAPS, rows, [])
-        return {"number": shard.number, "images": len(rows)}
+        if not task.get("trial"):
+            tables.write_shard(self.folder, shard, tables.MAPS, rows, pickle.loads(task["payload"])[1])
+        return {"number": shard.number, "images": len(shard)}
 
     def _predict_subgroups(self, batch: Batch) -> list[Row]:
         predictions = self.predictor.predict_groups(batch.images, batch.sisms, batch.sizes)
@@ -139,7 +140,7 @@ class MapsActor(NetworkActor):
     def _predict_part(self, batch: Batch, part: GroupPart) -> list[Row]:
         (rows,) = batch.subgroups
         prediction = self.predictor.predict(batch.images, batch.sisms, load_cues(part.cues).to(self.device))
-        weights = load_weights(part.weights)[part.start : part.start + len(rows)]
+        weights = load_weights(part.weights)[[part.start + row["place"] for row in rows]]
         return self._make_rows(rows, prediction, weights)
 
     def _make_rows(self, rows: list[Row], prediction: Prediction, weights: Tensor) -> list[Row]:

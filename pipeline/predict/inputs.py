@@ -15,16 +15,18 @@ from torch import Tensor
 from icnet import images
 from pipeline import tables
 from pipeline.predict.plan import name_subgroups, space_evenly
+from pipeline.runtime.crashes import WorkerDiedError
 from pipeline.runtime.executor import Task
 
 COLUMNS = ["group", "name", "image", "sism", "height", "width"]
 
 Row = dict[str, Any]
-"""A row of SAMPLES with decoded image [s, s, 3] and SISM [s, s], both uint8, and the name of its subgroup."""
+"""A row of SAMPLES with decoded image [s, s, 3] and SISM [s, s], both uint8, the name of its subgroup, and its place in
+the shard."""
 
 
 class ReadSamples:
-    """CPU task: read and decode the samples of one shard.
+    """CPU task: read and decode the samples of one shard. The payload has them, and the rejects.
 
     With `max_images`, only that many evenly spaced samples are read.
     """
@@ -35,10 +37,19 @@ class ReadSamples:
     def __call__(self, task: Task) -> Task:
         rows = self._read_rows(task["start"], task["stop"])
         subgroups = name_subgroups([row["group"] for row in rows], self.subgroup_size)
-        for row, subgroup in zip(rows, subgroups, strict=True):
+        skip = task.get("skip", {})
+        rejects = [_make_reject(rows[place], reason) for place, reason in skip.items()]
+        for place, (row, subgroup) in enumerate(zip(rows, subgroups, strict=True)):
+            row["subgroup"], row["place"] = subgroup, place
+        rows = [row for row in rows if row["place"] not in skip]
+        for row in rows:
             row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])
-            row["subgroup"] = subgroup
-        return {**task, "payload": pickle.dumps(rows, protocol=5)}
+        return {**task, "payload": pickle.dumps((rows, rejects), protocol=5)}
+
+    def name_row(self, row: int) -> str:
+        """The group and name of the sample in a row of the table."""
+        (found,) = tables.read_rows(self.samples, row, row + 1, ["group", "name"]).to_pylist()
+        return f"{found['group']}/{found['name']}"
 
     def _read_rows(self, start: int, stop: int) -> list[Row]:
         if self.max_images is None:
@@ -79,3 +90,9 @@ def _make_batch(subgroups: list[list[Row]], device: torch.device) -> Batch:
     inputs = images.normalize(np.stack([row["image"] for row in rows]))
     sisms = images.scale_maps(np.stack([row["sism"] for row in rows]))
     return Batch(subgroups, inputs.to(device), sisms.to(device))
+
+
+def _make_reject(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    key = {"group": row["group"], "name": row["name"]}
+    error = {"stage": "predict", "reason": reason, "error": WorkerDiedError.__name__}
+    return {"path": "/".join(key.values()), **key, **error}

@@ -45,12 +45,13 @@ def prepare_large_groups(
         todo = [shard for shards in groups for shard in shards if not name_cues_file(work, shard.key, look).is_file()]
         look_arguments = {"look": look, "group_keys": group_keys, **arguments}
         label = f"SIVs of large groups, look {look + 1} of {looks}"
-        executor.process_shards(todo, read.__call__, CuesActor, look_arguments, pool, label)
+        executor.process_shards(todo, read.__call__, CuesActor, look_arguments, pool, label, read.name_row, False)
         for shards in groups:
             _merge_cues(shards, work, look)
     todo = [whole for whole in map(_join_shards, groups) if not name_weights_file(work, whole.key).is_file()]
     read_some = ReadSamples(str(read.samples), read.subgroup_size, MAX_SAMPLED_IMAGES)
-    executor.process_shards(todo, read_some.__call__, WeightsActor, arguments, pool, "weights in large groups")
+    label = "weights in large groups"
+    executor.process_shards(todo, read_some.__call__, WeightsActor, arguments, pool, label, read.name_row, False)
     return {shard.key: _make_part(shard, shards[0], work, looks - 1) for shards in groups for shard in shards}
 
 

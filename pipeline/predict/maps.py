@@ -20,9 +20,10 @@ MIN_SALIENCY = 0.02
 
 @dataclass(frozen=True)
 class MapsMade:
-    """Images of a maps table; those predicted now, and the seconds that took."""
+    """Images of a maps table, and rejects; images predicted now, and the seconds that took."""
 
     rows: int
+    rejects: int
     predicted: int
     seconds: float
 
@@ -54,7 +55,7 @@ class MapsJob:
                     seconds = self._predict(shards, writer, executor)
             counts = writer.finish(stage="predict", model=weights, subgroup_size=self.config.subgroup_size)
             shutil.rmtree(self.work, ignore_errors=True)
-        return MapsMade(counts.rows, sum(map(len, writer.missing)), seconds)
+        return MapsMade(counts.rows, counts.rejects, sum(map(len, writer.missing)), seconds)
 
     def _predict(self, shards: list[Shard], writer: tables.TableWriter, executor: Executor) -> float:
         pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, wants_gpu=True)
@@ -68,7 +69,8 @@ class MapsJob:
         large_groups = find_large_groups(self.samples, shards, self.config.subgroup_size)
         parts = prepare_large_groups(large_groups, writer.missing, self.work, read, network, executor, pool)
         arguments = {"folder": writer.address, "parts": parts, **network}
-        return executor.process_shards(writer.missing, read.__call__, MapsActor, arguments, pool, "co-saliency maps")
+        label, name_row = "co-saliency maps", read.name_row
+        return executor.process_shards(writer.missing, read.__call__, MapsActor, arguments, pool, label, name_row)
 
 
 def find_empty_groups(maps: Path) -> list[str]:

@@ -6,6 +6,7 @@ its images are computed first; each shard is then predicted with the SIVs of the
 
 from pathlib import Path
 
+from pipeline import tables
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.maps import MapsJob, find_empty_groups
 from pipeline.runtime import params, report
@@ -20,12 +21,15 @@ def predict_maps(
     Raises TableError if the samples are unfinished, and CheckpointError if `model` is not a checkpoint.
     """
     made = MapsJob(samples, model, maps, work, config, storage).run(RayExecutor())
+    kept = made.rows + made.rejects - made.predicted
     rate = made.predicted / max(made.seconds, 1e-9)
     report.print_summary(
         "predict",
         f"{made.rows} co-saliency maps at the sizes of the original images in {maps}",
-        f"{made.predicted} predicted in {made.seconds:.1f} s ({rate:.1f} images/s), {made.rows - made.predicted} kept",
+        f"{made.predicted} predicted in {made.seconds:.1f} s ({rate:.1f} images/s), {kept} kept",
         *(f"group {group!r}: SISMs are nearly empty, maps are unreliable" for group in find_empty_groups(maps)),
+        rejects=tables.read_rejects(maps).to_pylist(),
+        rejects_file=maps / tables.REJECTS_FILE,
     )
 
 

@@ -18,6 +18,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # Ray computes in threads. With one arena for all of them, glibc keeps freed memory instead of giving it back each time.
 os.environ.setdefault("MALLOC_ARENA_MAX", "1")
+# Ray would repeat for ever what it kills to free memory.
+os.environ.setdefault("RAY_task_oom_retries", "2")
 
 import ray
 from ray._private import ray_constants
@@ -118,7 +120,7 @@ def silence_ray_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is raised or a reject
 
 
 def count_gpus() -> int:

@@ -10,7 +10,10 @@ T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
 
 Task = dict[str, Any]
-"""A shard to be processed: `number`, `start`, `stop` and `key`, and after reading its `payload`."""
+"""A shard to be processed: `number`, `start`, `stop` and `key`, and after reading its `payload`.
+
+`skip`, if it is there, has the images that are not computed because they end the process: the reason by their place in
+the shard. They become rejects. With `trial`, the actor writes nothing."""
 
 
 class Item(Protocol):
@@ -105,9 +108,12 @@ class Executor(Protocol):
         arguments: dict[str, Any],
         pool: ActorPool,
         label: str,
+        name_row: Callable[[int], str] = str,
+        may_skip: bool = True,
     ) -> float:
         """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds.
 
-        `actor` returns the `number` of the shard and its `images`.
+        `actor` returns the `number` of the shard and its `images`. `name_row` names the image in a row of the table,
+        for messages. With `may_skip`, `read` and `actor` obey `skip` and `trial` of a task.
         """
         ...

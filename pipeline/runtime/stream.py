@@ -1,7 +1,8 @@
 """Shards processed by Ray Data: tasks read them, actors compute and write them."""
 
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +10,12 @@ from typing import Any, Generic, TypeVar
 
 import ray
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 
-from pipeline.runtime import cluster, entrypoint
+from pipeline.runtime import cluster
+from pipeline.runtime.crashes import MAX_DEATHS, Rescue
 from pipeline.runtime.executor import ActorPool, Item, Task, WorkerContext
+from pipeline.runtime.guards import GuardedActor, StreamError, check_result, guard
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.ray_progress import Counter
 
@@ -20,14 +24,6 @@ ACTOR_CPUS = 0.5
 """Shares of a CPU slot: with an actor per core, slots are left for the readers that feed them."""
 
 T = TypeVar("T")
-
-
-FAILURE = "failure"
-"""Column with the message of an error: Ray Data would wrap the error itself, and print its traceback twice."""
-
-
-class StreamError(RuntimeError):
-    """A stream that this cluster cannot run, or that a reader or an actor ended; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -89,70 +85,71 @@ class RayExecutor:
         arguments: dict[str, Any],
         pool: ActorPool,
         label: str,
+        name_row: Callable[[int], str] = str,
+        may_skip: bool = True,
     ) -> float:
         """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds.
 
-        Raises StreamError with the message of an error that `read` or the actor raises on purpose.
+        Where a process died MAX_DEATHS times with a shard, the shard is computed alone, without the images that end
+        its process. Raises StreamError with the message of an error that `read` or the actor raises on purpose, and if
+        too many images end their process.
         """
         if not shards:
             return 0.0
         started = time.perf_counter()
-        tasks = [{"number": s.number, "start": s.start, "stop": s.stop, "key": s.key} for s in shards]
-        num_readers = min(cluster.count_cores(), len(tasks))
-        num_actors = min(pool.count, len(tasks))
-        results = (
-            ray.data.from_items(tasks, override_num_blocks=len(tasks))
-            .map(_guard(read), num_cpus=READER_CPUS, compute=ray.data.TaskPoolStrategy(size=num_readers))
-            .map(
-                _GuardedActor,  # type: ignore[arg-type]
-                fn_constructor_kwargs={"actor": actor, "arguments": arguments},
-                compute=ray.data.ActorPoolStrategy(size=num_actors, max_tasks_in_flight_per_actor=2),
-                num_cpus=ACTOR_CPUS,
-                num_gpus=pool.gpus or None,
-                memory=pool.memory or None,
-            )
-        )
+        left = {shard.number: shard for shard in shards}
         with Progress(label, sum(map(len, shards))) as progress, self.counter.show(progress):
             finished = 0
-            for result in results.iter_rows():
-                if result[FAILURE]:
-                    raise StreamError(result[FAILURE])
+            for result in _stream_tasks(shards, read, actor, arguments, pool):
+                check_result(result)
+                del left[result["number"]]
                 finished += int(result["images"])
+                progress.raise_to(finished)
+            rescue = Rescue(read, actor, arguments, pool, ACTOR_CPUS, name_row, may_skip)
+            for shard in left.values():
+                finished += int(rescue.finish_shard(shard)["images"])
                 progress.raise_to(finished)
         return time.perf_counter() - started
 
 
-def _guard(work: Callable[[Task], Task]) -> Callable[[Task], Task]:
-    """`work`, with the message of an intended error as its result."""
-
-    def run(task: Task) -> Task:
-        if task.get(FAILURE):
-            return _describe_failure(task, task[FAILURE])
-        try:
-            return {FAILURE: "", **work(task)}
-        except Exception as error:
-            if not entrypoint.is_intended(error):
-                raise
-            return _describe_failure(task, str(error))
-
-    return run
-
-
-class _GuardedActor:
-    """An actor whose intended errors, also those of its constructor, become its result."""
-
-    def __init__(self, actor: Callable[..., Callable[[Task], Task]], arguments: dict[str, Any]) -> None:
-        self.failure = ""
-        try:
-            self.work = _guard(actor(**arguments))
-        except Exception as error:
-            if not entrypoint.is_intended(error):
-                raise
-            self.failure = str(error)
-
-    def __call__(self, task: Task) -> Task:
-        return _describe_failure(task, self.failure) if self.failure else self.work(task)
+def _stream_tasks(
+    shards: Sequence[Item],
+    read: Callable[[Task], Task],
+    actor: Callable[..., Callable[[Task], Task]],
+    arguments: dict[str, Any],
+    pool: ActorPool,
+) -> Iterator[Task]:
+    """What actors return, in any order. Shards whose process died MAX_DEATHS times are left out."""
+    tasks = [{"number": s.number, "start": s.start, "stop": s.stop, "key": s.key} for s in shards]
+    with warnings.catch_warnings():  # Ray 2.60 has no other parameter for retries than the one it warns of
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        results = _plan_stream(tasks, read, actor, arguments, pool)
+    return iter(results.iter_rows())
 
 
-def _describe_failure(task: Task, message: str) -> Task:
-    return {"number": task["number"], "images": 0, "payload": b"", FAILURE: message}
+def _plan_stream(
+    tasks: list[Task],
+    read: Callable[[Task], Task],
+    actor: Callable[..., Callable[[Task], Task]],
+    arguments: dict[str, Any],
+    pool: ActorPool,
+) -> ray.data.Dataset:
+    ray.data.DataContext.get_current().max_errored_blocks = -1
+    return (
+        ray.data.from_items(tasks, override_num_blocks=len(tasks))
+        .map(
+            guard(read),
+            num_cpus=READER_CPUS,
+            compute=ray.data.TaskPoolStrategy(size=min(cluster.count_cores(), len(tasks))),
+            max_retries=MAX_DEATHS - 1,
+        )
+        .map(
+            GuardedActor,  # type: ignore[arg-type]
+            fn_constructor_kwargs={"actor": actor, "arguments": arguments},
+            compute=ray.data.ActorPoolStrategy(size=min(pool.count, len(tasks)), max_tasks_in_flight_per_actor=2),
+            num_cpus=ACTOR_CPUS,
+            num_gpus=pool.gpus or None,
+            memory=pool.memory or None,
+            max_task_retries=MAX_DEATHS - 1,
+        )
+    )

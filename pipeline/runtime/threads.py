@@ -134,6 +134,8 @@ class ThreadExecutor:
         arguments: dict[str, Any],
         pool: ActorPool,
         label: str,
+        name_row: Callable[[int], str] = str,
+        may_skip: bool = True,
     ) -> float:
         """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds."""
         started = time.perf_counter()

@@ -104,4 +104,12 @@ class SamplesJob:
         memory = estimate_memory(index, writer.missing, spec)
         pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, sod.uses_gpu(spec), memory)
         label = f"SISMs by {self.config.method}"
-        return executor.process_shards(writer.missing, read.__call__, DetectSaliency, arguments, pool, label)
+        return executor.process_shards(
+            writer.missing,
+            read.__call__,
+            DetectSaliency,
+            arguments,
+            pool,
+            label,
+            lambda row: str(index["image"][row]),
+        )

@@ -1,7 +1,8 @@
 """Workers of stage sism: CPU tasks that read images, actors that compute SISMs.
 
 An image becomes a row, or a reject if its content cannot be used: that depends on the file alone, so it may be stored.
-Every other failure (a file that is away, no memory, an error in the method) ends the stage, and nothing is stored.
+An image whose process dies each time (no memory, a crash in a library) is a reject too. Every other failure (a file
+that is away, an error in the method) ends the stage, and nothing is stored.
 """
 
 import pickle
@@ -20,6 +21,7 @@ from icnet.memory import keep_freed_blocks
 from icnet.sod import DetectionError, SaliencyMap
 from pipeline import tables
 from pipeline.runtime import devices
+from pipeline.runtime.crashes import WorkerDiedError
 from pipeline.runtime.executor import SharedValue, Task, WorkerContext
 from pipeline.tables import Shard
 
@@ -64,7 +66,10 @@ class ReadImages:
     def __call__(self, task: Task) -> Task:
         """Return the task with its images and rejects, pickled, as `payload`."""
         rows = self.index.get().slice(task["start"], task["stop"] - task["start"]).to_pylist()
-        return {**task, "payload": pickle.dumps(self.context.map_batches(self._read, rows), protocol=5)}
+        skip = task.get("skip", {})
+        entries = self.context.map_batches(self._read, [row for place, row in enumerate(rows) if place not in skip])
+        entries += [make_reject(rows[place], rows[place]["image"], WorkerDiedError(skip[place])) for place in skip]
+        return {**task, "payload": pickle.dumps(entries, protocol=5)}
 
     def _read(self, row: dict[str, Any]) -> "DecodedImage | Reject":
         try:
@@ -121,7 +126,8 @@ class DetectSaliency:
             rows += made.rows
             rejects += made.rejects
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
-        tables.write_shard(self.address, shard, tables.SAMPLES, rows, rejects)
+        if not task.get("trial"):
+            tables.write_shard(self.address, shard, tables.SAMPLES, rows, rejects)
         return {"number": shard.number, "images": len(shard)}
 
     def _make_rows(self, batch: Sequence[DecodedImage]) -> "Made":
