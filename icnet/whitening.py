@@ -42,5 +42,7 @@ def _fill_components(layer: nn.Module, cells: Float[Tensor, "p c"], power: float
     scaled = (vectors / (values + VARIANCE_FLOOR * values[-1]).pow(power)).T.flip(0)
     weight, bias = layer.parameters()
     components = scaled[: len(weight)]
+    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+    components = components * largest.sign()  # the sign of an eigenvector would depend on rounding
     weight.copy_(components[:, :, None, None])
     bias.copy_(-components @ cells.mean(dim=0))

@@ -15,8 +15,8 @@ from torch import Tensor
 from icnet import images
 from pipeline import tables
 from pipeline.predict.plan import name_subgroups, space_evenly
-from pipeline.runtime.crashes import WorkerDiedError
 from pipeline.runtime.executor import Task
+from pipeline.runtime.guards import WorkerDiedError
 
 COLUMNS = ["group", "name", "image", "sism", "height", "width"]
 

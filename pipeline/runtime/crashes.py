@@ -24,10 +24,6 @@ CAUSES = "out of memory, or a crash in a library"
 DIED = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError)
 
 
-class WorkerDiedError(RuntimeError):
-    """The process that computed an image died each time."""
-
-
 @dataclass
 class Rescue:
     """Computes shards one by one, each in a process that has the cluster for itself.

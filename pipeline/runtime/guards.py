@@ -11,6 +11,10 @@ FAILURE, BUG = "failure", "bug"
 """Columns with the message of an error that is raised on purpose, and with the traceback of any other one."""
 
 
+class WorkerDiedError(RuntimeError):
+    """The process that computed an image died each time."""
+
+
 class StreamError(RuntimeError):
     """A stream that this cluster cannot run, or that a reader or an actor ended; the message is one sentence."""
 

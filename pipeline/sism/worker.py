@@ -21,8 +21,8 @@ from icnet.memory import keep_freed_blocks
 from icnet.sod import DetectionError, SaliencyMap
 from pipeline import tables
 from pipeline.runtime import devices
-from pipeline.runtime.crashes import WorkerDiedError
 from pipeline.runtime.executor import SharedValue, Task, WorkerContext
+from pipeline.runtime.guards import WorkerDiedError
 from pipeline.tables import Shard
 
 Reject = dict[str, Any]
