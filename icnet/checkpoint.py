@@ -19,6 +19,9 @@ from icnet.official import CheckpointError, convert_official
 WEIGHTS_FILE = Path(__file__).resolve().parents[1] / "weights" / "icnet.safetensors"
 """The trained network of this repository; weights/README.md describes it."""
 
+DEFAULT_SISM_METHOD = "gc"
+"""SOD method of checkpoints that do not name one in their metadata."""
+
 RENAMED_FIELDS = {"summed": "cfm_sum"}
 """Older names of fields of Config, which older checkpoints hold."""
 
@@ -66,6 +69,17 @@ def read_metadata(file: str | Path) -> dict[str, Any]:
             return {key: json.loads(value) for key, value in (content.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{file} is not a checkpoint that icnet saved: {error}") from error
+
+
+def read_sism_method(file: str | Path) -> str:
+    """The SOD method that a checkpoint was trained with; `{folder}` in its metadata is the folder of the checkpoint."""
+    try:
+        method = read_metadata(file).get("sism_method")
+    except CheckpointError:  # the authors' checkpoints have no metadata
+        method = None
+    return (
+        method.replace("{folder}", str(Path(file).resolve().parent)) if isinstance(method, str) else DEFAULT_SISM_METHOD
+    )
 
 
 def read_state(file: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -137,6 +137,11 @@ def _assign(batches: Sequence[Tensor], sizes: Sequence[int], cues: Sequence[Cues
     return found
 
 
+def average_siv_weights(weights: Float[Tensor, "n m"]) -> Float[Tensor, " m"]:
+    """The mean weight of each SIV over n images; 1 is the weight of an average SIV of the group."""
+    return weights.float().mean(dim=0) * weights.shape[1]
+
+
 def join_predictions(predictions: Sequence[Prediction]) -> Prediction:
     """One prediction from those of consecutive batches of a group."""
     csa = {stage: torch.cat([one.csa[stage] for one in predictions]) for stage in predictions[0].csa}

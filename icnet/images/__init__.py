@@ -1,6 +1,6 @@
 """Image files and arrays: decode, resize, encode, convert to network input."""
 
-from icnet.images.arrays import MEAN, STD, Pixels, encode, normalize, quantize, resize, scale_maps
+from icnet.images.arrays import MEAN, STD, Pixels, encode, encode_image, normalize, quantize, resize, scale_maps
 from icnet.images.decode import FORMATS, decode, decode_gray, decode_mask, read_size
 from icnet.images.errors import ImageError
 
@@ -14,6 +14,7 @@ __all__ = [
     "decode_gray",
     "decode_mask",
     "encode",
+    "encode_image",
     "normalize",
     "quantize",
     "read_size",

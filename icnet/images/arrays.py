@@ -33,6 +33,14 @@ def encode(array: Pixels) -> bytes:
     return buffer.getvalue()
 
 
+def encode_image(image: Image.Image) -> bytes:
+    """Encode a PIL image as PNG, with its EXIF orientation; modes that PNG has not become RGB."""
+    buffer = BytesIO()
+    supported = image if image.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA") else image.convert("RGB")
+    supported.save(buffer, "PNG", compress_level=0, exif=image.getexif())
+    return buffer.getvalue()
+
+
 def normalize(images: Pixels) -> Tensor:
     """Convert uint8 RGB [n, h, w, 3] to float32 [n, 3, h, w], normalized by ImageNet's mean and deviation."""
     values = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)

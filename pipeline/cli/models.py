@@ -8,9 +8,6 @@ from icnet import checkpoint, official
 
 REGISTRY_PREFIX = "models:/"
 
-DEFAULT_SISM_METHOD = "gc"
-"""SOD method of checkpoints that do not name one in their metadata."""
-
 
 @dataclass(frozen=True)
 class FoundModel:
@@ -35,13 +32,4 @@ def find_model(model: str, folder: Path) -> FoundModel:
         raise official.CheckpointError(
             f"there is no file {model}; a registered model is named {REGISTRY_PREFIX}<name>@<alias>"
         )
-    return FoundModel(Path(model), _read_sism_method(Path(model)))
-
-
-def _read_sism_method(weights: Path) -> str:
-    """The SOD method in the metadata of a checkpoint; `{folder}` in it is the folder of the checkpoint."""
-    try:
-        method = checkpoint.read_metadata(weights).get("sism_method")
-    except official.CheckpointError:  # the authors' checkpoints have no metadata
-        method = None
-    return method.replace("{folder}", str(weights.resolve().parent)) if isinstance(method, str) else DEFAULT_SISM_METHOD
+    return FoundModel(Path(model), checkpoint.read_sism_method(Path(model)))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from icnet import checkpoint, images
 from icnet.correlation import Cues
-from icnet.inference import Predictor, optimize
+from icnet.inference import Predictor, average_siv_weights, optimize
 from icnet.memory import keep_freed_blocks
 from icnet.model import ICNet, Prediction
 from pipeline import tables
@@ -151,11 +151,6 @@ class MapsActor(NetworkActor):
 
         maps = prediction.maps.float()[:, 0].cpu().numpy()
         return self.context.map_batches(make_row, zip(rows, maps, weights.tolist(), strict=True))
-
-
-def average_siv_weights(weights: Tensor) -> Tensor:
-    """The mean weight [m] of each SIV over n images, from [n, m]; 1 is the weight of an average SIV of the group."""
-    return weights.float().mean(dim=0) * weights.shape[1]
 
 
 def _make_row(sample: Row, map_: np.ndarray, weight: float) -> Row:

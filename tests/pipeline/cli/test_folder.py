@@ -6,10 +6,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import icnet
 from pipeline import tables
 from pipeline.cli.app import app, main
 from pipeline.cli.output import OutputFolder
@@ -42,6 +44,18 @@ def test_a_folder_of_groups_becomes_maps_sheets_and_scores(model, tmp_path):
     assert [(row["group"]) for row in rows] == ["apple"] * 3 + ["bear"]
     assert [float(row["weight"]) for row in rows[:3]] == sorted(float(row["weight"]) for row in rows[:3])
     assert [row["path"] for row in read_csv(tmp_path / "out" / "rejects.csv")] == ["bear/broken.jpg"]
+
+
+def test_the_maps_are_those_of_the_network_in_python(model, tmp_path):
+    photos = photographs.write(tmp_path / "photos", {"apple": 3}) / "images" / "apple"
+    predict(photos, tmp_path / "out", model)
+    files = sorted(photos.iterdir())
+    found = icnet.load(model, sism_method="ones", precision="float32", device="cpu").predict(files)
+    for file, map_ in zip(files, found.maps, strict=True):
+        with Image.open(tmp_path / "out" / "apple" / f"{file.stem}.png") as written:
+            assert np.array_equal(np.asarray(written), np.rint(map_ * 255).astype(np.uint8))
+    weights = {row["name"]: row["weight"] for row in read_csv(tmp_path / "out" / "scores.csv")}
+    assert [weights[file.stem] for file in files] == [f"{weight:.4f}" for weight in found.weights]
 
 
 def test_a_folder_of_photographs_is_one_group_and_a_second_run_predicts_nothing(model, tmp_path):

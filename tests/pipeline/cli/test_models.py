@@ -32,7 +32,7 @@ def test_the_card_lists_the_files_of_the_trained_network(root):
 def test_the_trained_network_is_the_default_with_its_own_sod_network(root, tmp_path):
     found = find_model(str(checkpoint.WEIGHTS_FILE), tmp_path)
     assert found.sism_method == f"onnx:{root / 'weights' / 'u2netp.onnx'}"
-    assert icnet.load().config.backbone == "dinov2_vits14"
+    assert icnet.checkpoint.load().config.backbone == "dinov2_vits14"
 
 
 def test_photographs_of_this_repository_become_maps_without_any_option(root, tmp_path):
