@@ -12,6 +12,7 @@ from torch import Tensor
 
 from icnet import checkpoint, images
 from icnet.correlation import Cues
+from icnet.images.refine import refine
 from icnet.inference import Predictor, average_siv_weights, optimize
 from icnet.memory import keep_freed_blocks
 from icnet.model import ICNet, Prediction
@@ -154,13 +155,17 @@ class MapsActor(NetworkActor):
 
 
 def _make_row(sample: Row, map_: np.ndarray, weight: float) -> Row:
-    """The MAPS row of a sample: its map [s, s] resized to the size of the original image, and its scores."""
+    """The MAPS row of a sample: its map [s, s] at the size of the original image, refined if that is known, and its
+    scores."""
+    resized = images.resize(images.quantize(map_), (sample["height"], sample["width"]))
+    if "original" in sample:
+        resized = refine(resized, sample["original"].decode())
     in_map, in_sism = map_ > 0.5, sample["sism"] > 127
     union = np.count_nonzero(in_map | in_sism)
     return {
         "group": sample["group"],
         "name": sample["name"],
-        "map": images.encode(images.resize(images.quantize(map_), (sample["height"], sample["width"]))),
+        "map": images.encode(resized),
         "weight": weight,
         "area": float(in_map.mean()),
         "agreement": np.count_nonzero(in_map & in_sism) / union if union else 1.0,

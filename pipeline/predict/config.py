@@ -32,6 +32,9 @@ class PredictConfig(params.Section):
     precision: Precision = Field(
         "float32", description="number format of the convolutions; bf16 is faster where the hardware supports it"
     )
+    refine: bool = Field(
+        False, description="let the edges of the maps follow those of the original images, which are read again for it"
+    )
     num_actors: int | None = Field(
         None, ge=1, description="processes that run the network; null: one for each GPU, or for each core without GPUs"
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from icnet import images
 from pipeline import tables
+from pipeline.predict.originals import Originals
 from pipeline.predict.plan import name_subgroups, space_evenly
 from pipeline.runtime.executor import Task
 from pipeline.runtime.guards import WorkerDiedError
@@ -22,17 +23,24 @@ COLUMNS = ["group", "name", "image", "sism", "height", "width"]
 
 Row = dict[str, Any]
 """A row of SAMPLES with decoded image [s, s, 3] and SISM [s, s], both uint8, the name of its subgroup, and its place in
-the shard."""
+the shard. For maps that are refined: its original file."""
 
 
 class ReadSamples:
     """CPU task: read and decode the samples of one shard. The payload has them, and the rejects.
 
-    With `max_images`, only that many evenly spaced samples are read.
+    With `max_images`, only that many evenly spaced samples are read. With `originals`, rows name their original files.
     """
 
-    def __init__(self, samples: str, subgroup_size: int | None = None, max_images: int | None = None) -> None:
+    def __init__(
+        self,
+        samples: str,
+        subgroup_size: int | None = None,
+        max_images: int | None = None,
+        originals: Originals | None = None,
+    ) -> None:
         self.samples, self.subgroup_size, self.max_images = Path(samples), subgroup_size, max_images
+        self.originals = originals
 
     def __call__(self, task: Task) -> Task:
         rows = self._read_rows(task["start"], task["stop"])
@@ -41,6 +49,9 @@ class ReadSamples:
         rejects = [_make_reject(rows[place], reason) for place, reason in skip.items()]
         for place, (row, subgroup) in enumerate(zip(rows, subgroups, strict=True)):
             row["subgroup"], row["place"] = subgroup, place
+        if self.originals is not None:
+            for row, file in zip(rows, self.originals.list_files(task["start"], task["stop"]), strict=True):
+                row["original"] = file
         rows = [row for row in rows if row["place"] not in skip]
         for row in rows:
             row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])

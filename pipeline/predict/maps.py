@@ -10,6 +10,7 @@ from pipeline.predict.actors import MapsActor
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.inputs import ReadSamples
 from pipeline.predict.large_groups import prepare_large_groups
+from pipeline.predict.originals import find_originals
 from pipeline.predict.plan import find_large_groups, plan_maps
 from pipeline.runtime.executor import Executor
 from pipeline.tables import Shard
@@ -31,7 +32,8 @@ class MapsMade:
 @dataclass(frozen=True)
 class MapsJob:
     """Tables, model and parameters of a run. `work` keeps the cues of large groups until the maps are finished;
-    `storage` is where the shards are stored; with `one_group_per_shard` groups do not share a batch."""
+    `storage` is where the shards are stored; with `one_group_per_shard` groups do not share a batch. `index` lists the
+    original images; `config.refine` needs it."""
 
     samples: Path
     model: Path
@@ -40,11 +42,14 @@ class MapsJob:
     config: PredictConfig
     storage: str | None = None
     one_group_per_shard: bool = False
+    index: Path | None = None
 
     def run(self, executor: Executor) -> MapsMade:
         """Predict the co-saliency maps of the samples, or those that are missing.
 
-        Raises TableError if the samples are unfinished, and CheckpointError if `model` is not a checkpoint.
+        Raises TableError if the samples are unfinished, and CheckpointError if `model` is not a checkpoint. With
+        `config.refine`, an original image that cannot be read, or has changed, ends the job with StreamError (or
+        OriginalError, if this process computes).
         """
         weights = hashlib.sha256(self.model.read_bytes()).hexdigest()
         shards = plan_maps(self.samples, self.config, weights, self.one_group_per_shard)
@@ -68,6 +73,11 @@ class MapsJob:
         read = ReadSamples(str(self.samples.resolve()), self.config.subgroup_size)
         large_groups = find_large_groups(self.samples, shards, self.config.subgroup_size)
         parts = prepare_large_groups(large_groups, writer.missing, self.work, read, network, executor, pool)
+        if self.config.refine:
+            if self.index is None:
+                raise ValueError("config.refine needs an index table")
+            originals = find_originals(self.index, self.samples, executor)
+            read = ReadSamples(str(self.samples.resolve()), self.config.subgroup_size, originals=originals)
         arguments = {"folder": writer.address, "parts": parts, **network}
         label, name_row = "co-saliency maps", read.name_row
         return executor.process_shards(writer.missing, read.__call__, MapsActor, arguments, pool, label, name_row)

@@ -162,7 +162,7 @@ def same_tables_and_model(alone, folder):
     assert all(weights[name].equal(tensor) for name, tensor in expected.items())
     pd.testing.assert_frame_equal(history, expected_history, check_exact=True)
     shutil.copyfile(folder / "data" / "model" / "model.safetensors", single / "data" / "model.safetensors")
-    places = ("samples/demo_unseen", "model.safetensors", "maps/again", "work/predict/again")
+    places = ("index/demo_unseen", "samples/demo_unseen", "model.safetensors", "maps/again", "work/predict/again")
     command = [sys.executable, "-m", "pipeline.predict", *(f"data/{place}" for place in places)]
     shutil.rmtree(single / "data" / "maps", ignore_errors=True)
     subprocess.run(command, cwd=single, env=environment, check=True)

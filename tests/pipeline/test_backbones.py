@@ -58,7 +58,7 @@ def finished(request, toys, tmp_path, monkeypatch, ray_session):
     index("toys", listed)
     sism(listed, samples)
     train(data / "samples", data / "model")
-    predict(samples, data / "model" / "model.safetensors", maps, data / "work")
+    predict(listed, samples, data / "model" / "model.safetensors", maps, data / "work")
     evaluate(listed, samples, maps, data / "model", results / "toys")
     register(data / "model", results, data / "registered.json")
     return request.param
