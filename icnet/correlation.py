@@ -71,7 +71,7 @@ def compute_csa(
     maps = torch.einsum("npc,nc->np", cells, mixed)
     low, high = maps.aminmax(dim=1, keepdim=True)
     maps = (maps - low) / (high - low + EPSILON)
-    return maps.view(len(features), 1, *features.shape[2:]), weights
+    return maps.view(features.shape[0], 1, *features.shape[2:]), weights
 
 
 def correlate_siv(features: Float[Tensor, "n c h w"], sivs: Float[Tensor, "n c"]) -> Float[Tensor, "n 1 h w"]:
@@ -118,11 +118,13 @@ def rank_cells(maps: Float[Tensor, "n 1 h w"]) -> Int[Tensor, "n p"]:
 
 def _correlate(vectors: Float[Tensor, "n k c"], features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
     products = torch.bmm(flatten_cells(features), vectors.transpose(1, 2))
-    return products.transpose(1, 2).reshape(len(features), -1, *features.shape[2:])
+    return products.transpose(1, 2).reshape(features.shape[0], -1, *features.shape[2:])
 
 
 def _compute_norms(cells: Float[Tensor, "n p c"], sivs: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
     n, p, c = cells.shape
+    if torch.compiler.is_exporting():  # one graph serves any number of images: nothing may depend on their number
+        return torch.einsum("mc,ncd,md->nm", sivs, torch.bmm(cells.transpose(1, 2), cells), sivs).clamp_min(0).sqrt()
     if not cells.requires_grad and len(sivs) * c + p * c < len(sivs) * p:
         return _compute_norms_by_products(cells, sivs)
     step = max(1, MAX_CORRELATIONS // (n * p))

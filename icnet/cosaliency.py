@@ -62,7 +62,10 @@ class CosaliencyBlock(nn.Module):
             else:
                 projected = [self._project_tiled(features, parts, [one[:, side] for one in sivs]) for side in (0, 1)]
                 pairs = zip(parts, sivs, strict=True)
-                maps, weights = None, [part.new_full((len(part), len(one)), 1 / len(one)) for part, one in pairs]
+                maps, weights = (
+                    None,
+                    [part.new_full((part.shape[0], one.shape[0]), 1 / one.shape[0]) for part, one in pairs],
+                )
             similar = None if own is None else self._stack_similarities(parts, groups, own, attended)
         branches = [self.branch(part.to(self.join.weight.dtype)) for part in projected]
         joined = self.join(torch.cat(branches, dim=1))
@@ -110,7 +113,7 @@ class CosaliencyBlock(nn.Module):
         weight, bias = self._read_projection(features)
         own, shared = torch.split(weight, [weight.shape[1] - features.shape[1], features.shape[1]], dim=1)
         pairs = zip(parts, sivs, strict=True)
-        means = [torch.mv(shared, of_group.mean(dim=0)).expand(len(part), -1) for part, of_group in pairs]
+        means = [torch.mv(shared, of_group.mean(dim=0)).expand(part.shape[0], -1) for part, of_group in pairs]
         return self._correlate(own, features, None) + torch.cat(means)[:, :, None, None] + bias
 
     def _correlate(

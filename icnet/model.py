@@ -88,7 +88,7 @@ class ICNet(nn.Module):
         if not self.training:
             return self.predict_features(features, sisms, cues).maps
         own = self.pool_cues(features, sisms) if pooled is None else self.pool_from_maps(features, pooled, 1 - pooled)
-        return self.decode(features, sisms, [(len(images), own)], every_map=True)[0].maps
+        return self.decode(features, sisms, [(images.shape[0], own)], every_map=True)[0].maps
 
     def predict(
         self,
@@ -114,8 +114,8 @@ class ICNet(nn.Module):
         if cues is None:
             cues = self.pool_cues(features, sisms)
             for _ in range(self.config.looks - 1):
-                cues = self.pool_again(features, sisms, [(len(sisms), cues)])
-        return self.decode(features, sisms, [(len(sisms), cues)], every_map)[0]
+                cues = self.pool_again(features, sisms, [(sisms.shape[0], cues)])
+        return self.decode(features, sisms, [(sisms.shape[0], cues)], every_map)[0]
 
     def encode(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Features:
         """Features of images; `low`: whether the decoder will need them."""
@@ -124,12 +124,12 @@ class ICNet(nn.Module):
         levels = self.backbone(self._open_batch(images.to(dtype, memory_format=memory_format)), low)
         units = []
         for stage, features in zip(STAGES, levels.high, strict=True):
-            found = features[: len(images)]
+            found = features[: images.shape[0]]
             if str(stage) in self.compress:
                 found = self.compress[str(stage)](found)
             with disable_autocast(images):
                 units.append(correlation.l2_normalize(found.to(torch.promote_types(dtype, torch.float32)), dim=1))
-        return Features(units, self.decoder.compress([part[: len(images)] for part in levels.low]) if low else [])
+        return Features(units, self.decoder.compress([part[: images.shape[0]] for part in levels.low]) if low else [])
 
     def compute_stored(self, images: Float[Tensor, "n 3 s s"]) -> list[Float[Tensor, "n c h w"]]:
         """The frozen part of the features, in half precision: it can be stored instead of being computed again.
@@ -206,7 +206,7 @@ class ICNet(nn.Module):
         averaged = self.config.output == "mean" and not every_map
         low = [self._open_batch(part) for part in features.low]
         found = self.decoder(self._open_batch(fused), low, self._open_batch(sisms), every_map or averaged)
-        maps = torch.cat([resize(part[: len(sisms)], sisms.shape[2:]) for part in found], dim=1)
+        maps = torch.cat([resize(part[: sisms.shape[0]], sisms.shape[2:]) for part in found], dim=1)
         if averaged:
             maps = maps.mean(dim=1, keepdim=True)
         return _split_predictions(maps, csa, weights, [count for count, _ in groups])

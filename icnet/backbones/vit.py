@@ -39,7 +39,7 @@ class VisionTransformer(nn.Module):
         """Tokens of the patches after the blocks that `depths` number, from 1."""
         patches: Tensor = self.patch_embed["proj"](images)
         height, width = patches.shape[2:]
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = tokens + self.resize_positions(height, width)
         found = {}
         for depth, block in enumerate(self.blocks, start=1):

@@ -104,6 +104,29 @@ def export_command(
     print(f"{count} PNG files in {out}")
 
 
+@app.command("export-onnx")
+def export_onnx_command(
+    model: Annotated[str, typer.Argument(help="A checkpoint, or models:/<name>@<alias>.")],
+    out: Annotated[Path, typer.Argument(help="Gets cues.onnx and maps.onnx.")],
+) -> None:
+    """Write a network as two ONNX graphs, and check them against PyTorch (docs/onnx.md).
+
+    Example: cosal export-onnx weights/icnet.safetensors graphs
+    """
+    import tempfile
+
+    from icnet import checkpoint, onnx_export
+    from pipeline.cli.models import find_model
+
+    with tempfile.TemporaryDirectory(prefix="cosal-") as folder:
+        weights = find_model(model, Path(folder) / "model").weights
+        differences = onnx_export.export_onnx(checkpoint.load(weights), out)
+    for name in (onnx_export.CUES_FILE, onnx_export.MAPS_FILE):
+        print(f"{out / name}: {(out / name).stat().st_size / 1e6:.1f} MB, opset {onnx_export.OPSET}")
+    largest = max(differences.values())
+    print(f"checked with groups of {onnx_export.CHECKED_SIZES} images: at most {largest:.1e} from PyTorch")
+
+
 @app.command("gallery")
 def gallery_command(
     table: Annotated[Path, typer.Argument(help="A table of co-saliency maps, e.g. data/maps/msrc.")],

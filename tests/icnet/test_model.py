@@ -252,7 +252,7 @@ network = optimize(exact)
 compile_parts(network)
 fast = Predictor(network, batch_size=3)
 for n in (5, 1, 2, 3, 7, 12):
-    images, sisms = torch.randn(n, 3, 64, 64), torch.rand(n, 1, SIZE, SIZE)
+    images, sisms = torch.randn(n, 3, 64, 64), torch.rand(n, 1, 64, 64)
     with torch.inference_mode():
         difference = (fast.predict(images, sisms).maps - exact(images, sisms)).abs().mean().item()
     print(n, difference, torch._dynamo.utils.counters["stats"]["unique_graphs"])

@@ -1,0 +1,105 @@
+"""The exported graphs give the network's maps, for groups of any size, in parts, and without PyTorch."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from icnet import checkpoint, images, sod
+from icnet.config import Config
+from icnet.inference import Predictor
+from icnet.model import ICNet
+from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, TOLERANCE, OnnxExportError, export_onnx, open_session
+from tests.helpers import photographs
+
+PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
+CONFIGS = {
+    "vgg16": Config(size=64, width=0.125, init="he", output="mean"),
+    "dinov2_vits14": Config(
+        "dinov2_vits14", 56, 1 / 6, depths=(1, 2, 3), init="he", similarity_maps=True, residual_maps=True
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def exported(request, tmp_path_factory):
+    """A network, and the folder of its graphs."""
+    torch.manual_seed(0)
+    model, folder = ICNet(CONFIGS[request.param]).eval(), tmp_path_factory.mktemp(request.param)
+    return model, export(model, folder)
+
+
+def export(model, folder):
+    """In a process of its own: where shapes are checked, functions cannot be traced."""
+    checkpoint.save(model, folder / "small.safetensors")
+    command = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "export-onnx"]
+    command += [str(folder / "small.safetensors"), str(folder / "graphs")]
+    made = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "from PyTorch" in made.stdout and not made.stderr, made.stderr
+    return folder / "graphs"
+
+
+def make_group(model, n):
+    generator = torch.Generator().manual_seed(n)
+    side = model.config.size
+    return torch.randn(n, 3, side, side, generator=generator), torch.rand(n, 1, side, side, generator=generator)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64])
+def test_graphs_give_the_maps_and_weights_of_a_group_of_any_size(exported, n):
+    model, folder = exported
+    pictures, sisms = make_group(model, n)
+    with torch.inference_mode():
+        expected = Predictor(model, 8).predict(pictures, sisms)
+    inputs = {"images": pictures.numpy(), "sisms": sisms.numpy()}
+    sivs = dict(zip(SIVS, open_session(folder / CUES_FILE).run(SIVS, inputs), strict=True))
+    maps, weights = open_session(folder / MAPS_FILE).run(["maps", "weights"], inputs | sivs)
+    assert maps.shape == (n, 1, model.config.size, model.config.size) and weights.shape == (n, n)
+    assert np.abs(maps - expected.maps.numpy()).max() <= TOLERANCE
+    assert np.abs(weights - expected.weights.numpy()).max() <= TOLERANCE
+
+
+def test_a_group_in_parts_has_the_maps_of_the_whole_group(exported):
+    model, folder = exported
+    pictures, sisms = (one.numpy() for one in make_group(model, 7))
+    cues, maps = open_session(folder / CUES_FILE), open_session(folder / MAPS_FILE)
+    parts = [{"images": pictures[part], "sisms": sisms[part]} for part in (slice(0, 3), slice(3, 4), slice(4, 7))]
+    found = [cues.run(SIVS, part) for part in parts]
+    sivs = {name: np.concatenate([one[number] for one in found]) for number, name in enumerate(SIVS)}
+    joined = np.concatenate([maps.run(["maps"], part | sivs)[0] for part in parts])
+    whole = maps.run(["maps"], {"images": pictures, "sisms": sisms} | sivs)[0]
+    assert np.abs(joined - whole).max() <= TOLERANCE
+
+
+def test_a_network_with_several_looks_is_refused(tmp_path):
+    with pytest.raises(OnnxExportError, match="one look"):
+        export_onnx(ICNet(Config(size=64, width=0.125, looks=2)).eval(), tmp_path)
+
+
+def test_the_example_of_the_page_runs_without_torch(tmp_path):
+    torch.manual_seed(1)
+    model = ICNet(CONFIGS["vgg16"]).eval()
+    export(model, tmp_path)
+    root = photographs.write(tmp_path / "photographs", {"apple": 3}, height=90, width=120)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    (tmp_path / "example.py").write_text("import sys; sys.modules['torch'] = None\n" + code)
+    u2netp = PAGE.parents[1] / "weights" / "u2netp.onnx"
+    command = [sys.executable, "example.py", "graphs", str(u2netp), str(root / "images" / "apple"), "maps"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    files = sorted((root / "images" / "apple").glob("*.png"))
+    pixels = [images.decode(file.read_bytes()) for file in files]
+    sisms = [images.quantize(sod.make_method(f"onnx:{u2netp}")(one)) for one in pixels]
+    with torch.inference_mode():
+        expected = model.predict(
+            images.normalize(np.stack([images.resize(one, (64, 64)) for one in pixels])),
+            images.scale_maps(np.stack([images.resize(one, (64, 64)) for one in sisms])),
+        ).maps[:, 0]
+    for file, map_ in zip(files, expected, strict=True):
+        made_map = images.decode_gray((tmp_path / "maps" / file.name).read_bytes()).astype(int)
+        assert made_map.shape == (90 + files.index(file) % 3, 120)
+        difference = np.abs(made_map - images.resize(images.quantize(map_), made_map.shape))
+        assert difference.mean() <= 3  # gray levels: the program resizes photographs for U2NetP in another way
