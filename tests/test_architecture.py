@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_IMPORTS = {"icnet.pretrained"}
 """Modules that import torchvision late, as most runs have no use for it."""
-STAGES = ["demo", "index", "sism", "train", "predict", "evaluate", "register"]
+STAGES = ["demo", "index", "sism", "group", "train", "predict", "evaluate", "register"]
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for package in ("icnet", "pipeline")

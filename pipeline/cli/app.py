@@ -62,6 +62,15 @@ def predict_command(
     refine: Annotated[
         bool, typer.Option("--refine/--no-refine", help="Edges of the maps follow those of the photographs.")
     ] = False,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file with the columns photo and group: groups in place of the folders (docs/groups.md)."
+        ),
+    ] = None,
+    ungrouped: Annotated[
+        bool, typer.Option("--ungrouped", help="Find the groups first, whatever the folders are; groups.csv has them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if files were rejected.")] = False,
 ) -> None:
@@ -72,7 +81,9 @@ def predict_command(
     from icnet.checkpoint import WEIGHTS_FILE
     from pipeline.cli.folder import Options, predict_folder
 
-    options = Options(model or str(WEIGHTS_FILE), sism_method, batch_size, ray, page, refine)
+    if groups is not None and ungrouped:
+        raise typer.BadParameter("--groups and --ungrouped exclude each other")
+    options = Options(model or str(WEIGHTS_FILE), sism_method, batch_size, ray, page, refine, groups, ungrouped)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         summary = predict_folder(photos, out, options)
     if as_json:
@@ -81,6 +92,37 @@ def predict_command(
         print(summary.format_text(out))
     if strict and summary.rejects:
         raise typer.Exit(EXIT_REJECTS)
+
+
+@app.command("group")
+def group_command(
+    photos: Annotated[list[Path], typer.Argument(help="A folder, a zip archive or image files; folders are ignored.")],
+    out: Annotated[Path, typer.Argument(help="Gets groups.csv: photo, group, confidence, copy_of.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint, or models:/<name>@<alias>. Default: weights/icnet.safetensors.", show_default=False
+        ),
+    ] = None,
+    sism_method: Annotated[str | None, typer.Option("--sism", help="SOD method. Default: the model's.")] = None,
+    smallest: Annotated[int, typer.Option(min=2, help="Photographs of the smallest group.")] = 5,
+    truth: Annotated[
+        Path | None, typer.Option(help="CSV file of the true groups, photo and group: print how well they were found.")
+    ] = None,
+    links: Annotated[bool, typer.Option("--links", help="Also write links/<group>/<file>.")] = False,
+    ray: Annotated[
+        bool | None,
+        typer.Option("--ray/--no-ray", help="Compute on a Ray cluster, or in this process.", show_default=False),
+    ] = None,
+) -> None:
+    """Find groups of photographs that show the same kind of object (docs/groups.md).
+
+    An interrupted run continues where it stopped. Example: cosal group holiday groups
+    """
+    from pipeline.cli.grouping import GroupOptions, group_folder, make_config
+
+    config = make_config(model, smallest)
+    print(group_folder(photos, out, GroupOptions(config, sism_method, ray, links, truth)).format_text(out))
 
 
 @app.command("export")

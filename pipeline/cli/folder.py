@@ -23,6 +23,7 @@ from pipeline.cli.gallery import (
     write_pages,
     write_thumbnails,
 )
+from pipeline.cli.grouping import GROUPS_FILE, GroupOptions, find_photograph_groups, make_config
 from pipeline.cli.groups import GroupRun, MadeTables, ModelChoice
 from pipeline.cli.models import FoundModel, find_model
 from pipeline.cli.output import WORK_FOLDER, OutputFolder
@@ -35,6 +36,7 @@ from pipeline.cli.photographs import (
     name_sheet,
 )
 from pipeline.cli.sheets import draw_group_sheets
+from pipeline.group.config import GroupConfig
 from pipeline.predict.actors import load_network
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.maps import MapsJob, find_empty_groups
@@ -58,6 +60,7 @@ class Options:
 
     `sism_method`: None takes that of the model. `ray`: None decides by the number of images, and RAY_ADDRESS.
     `gallery`: whether to write a page to look at. `refine`: whether edges of maps follow those of the photographs.
+    `groups`: a file of groups, which replaces the folders; `ungrouped`: find the groups first.
     """
 
     model: str
@@ -66,6 +69,8 @@ class Options:
     ray: bool | None = None
     gallery: bool = True
     refine: bool = False
+    groups: Path | None = None
+    ungrouped: bool = False
 
     def format_command(self, photos: Sequence[Path], out: Path) -> str:
         """The command that makes the same files."""
@@ -73,7 +78,8 @@ class Options:
         batch = ["--batch-size", self.batch_size] if self.batch_size != Options.batch_size else []
         ray = [] if self.ray is None else ["--ray" if self.ray else "--no-ray"]
         refine = ["--refine"] if self.refine else []
-        return format_command("predict", *photos, out, "--model", self.model, *sism, *batch, *ray, *refine)
+        groups = ["--groups", self.groups] if self.groups else ["--ungrouped"] if self.ungrouped else []
+        return format_command("predict", *photos, out, "--model", self.model, *sism, *batch, *ray, *refine, *groups)
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,31 @@ def predict_folder(photos: Sequence[Path], out: Path, options: Options) -> Summa
     """
     output = OutputFolder(out)
     with find_photographs(photos, out) as photographs:
-        names = photographs.list_outputs()
+        photographs, more = _regroup(photographs, output, options)
+        names = photographs.list_outputs() + list(more)
         if options.gallery:
             names += list_gallery_files([(entry.group, entry.name) for entry in photographs.entries])
         output.plan(names, photographs.protected)
         with output.lock():
             output.start()
+            for name, content in more.items():
+                output.write(name, content)
             return FolderRun(photographs, output, options, options.format_command(photos, out)).run()
+
+
+def _regroup(photographs: Photographs, output: OutputFolder, options: Options) -> tuple[Photographs, dict[str, bytes]]:
+    """The photographs in the groups that the options ask for, and files to write beside the maps."""
+    if options.groups is not None:
+        return photographs.regroup(tables.read_grouping(options.groups), options.groups.name), {}
+    if not options.ungrouped:
+        return photographs, {}
+    output.plan([GROUPS_FILE], photographs.protected)
+    config = make_config(options.model, GroupConfig().min_group_size)
+    with output.lock():
+        how = GroupOptions(config, options.sism_method, options.ray)
+        found, _ = find_photograph_groups(photographs, output.folder / WORK_FOLDER, how)
+    grouping = {photo.photo: photo.group for photo in found}
+    return photographs.regroup(grouping, GROUPS_FILE), {GROUPS_FILE: tables.format_grouping(found)}
 
 
 class FolderRun:

@@ -4,9 +4,9 @@ import os
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline.index.check import FileCheck, check_entries
 from pipeline.index.config import IndexConfig
 from pipeline.index.layouts import CollectionError
 from pipeline.index.listing import is_hidden
+from pipeline.index.regroup import regroup
 from pipeline.index.walk import Entry, Group, list_group
 from pipeline.runtime.progress import Progress
 
@@ -44,10 +45,17 @@ class Photographs:
         """The image files of all groups."""
         return [entry for group in self.groups for entry in group.entries]
 
+    def regroup(self, grouping: Mapping[str, str | None], file: str) -> "Photographs":
+        """The same photographs in the groups of a file."""
+        groups = list(regroup(self.groups, grouping, file))
+        if not any(group.entries for group in groups):
+            raise CollectionError(f"{file} has no group for any photograph in {self.root}")
+        return replace(self, groups=groups)
+
     def list_outputs(self) -> list[str]:
         """The files that may be written for these photographs, as paths below the output folder."""
         maps = [name_png(entry.group, entry.name) for entry in self.entries if has_map_file(entry.group, entry.name)]
-        sheets = [name_sheet(group.name) for group in self.groups if has_sheet_file(group.name)]
+        sheets = [name_sheet(group.name) for group in self.groups if group.name and has_sheet_file(group.name)]
         return [*maps, *sheets, SCORES_FILE, REJECTS_FILE]
 
     def list_rejects(self) -> list[dict[str, Any]]:
@@ -61,7 +69,7 @@ class Photographs:
         sheets = [
             make_reject(group.folder, group.name, reason.format("contact sheet"))
             for group in self.groups
-            if not has_sheet_file(group.name)
+            if group.name and not has_sheet_file(group.name)
         ]
         return [*images, *sheets]
 

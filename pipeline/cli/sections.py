@@ -2,6 +2,7 @@
 
 from pipeline.demo.config import DemoConfig
 from pipeline.evaluate.config import EvaluateConfig
+from pipeline.group.config import GroupConfig
 from pipeline.index.config import IndexConfig
 from pipeline.predict.config import PredictConfig
 from pipeline.register.config import RegisterConfig
@@ -14,6 +15,7 @@ SECTIONS: dict[str, type[Section]] = {
     "index": IndexConfig,
     "sism": SismConfig,
     "model": ModelConfig,
+    "group": GroupConfig,
     "train": TrainConfig,
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,

@@ -51,6 +51,11 @@ class Dataset(params.Section):
         "plain", description="`plain`, a published layout ([data.md](data.md)), or the folders of another layout"
     )
     exclude: list[str] = Field(default_factory=list, description="groups to leave out")
+    groups: str | None = Field(
+        None,
+        description="CSV file of groups below the root, in place of its folders: columns `photo` and `group`, as stage"
+        " `group` writes them",
+    )
 
     @field_validator("layout")
     @classmethod

@@ -11,6 +11,7 @@ from pipeline.index.check import FileCheck, check_entries
 from pipeline.index.config import IndexConfig
 from pipeline.index.findings import Findings, digest_content
 from pipeline.index.layouts import CollectionError, Dataset, find_folders
+from pipeline.index.regroup import regroup
 from pipeline.index.walk import count_images, find_unused, walk_groups
 from pipeline.runtime import locks, params, report
 from pipeline.runtime.progress import Progress
@@ -28,16 +29,21 @@ SHOWN_PATHS = 5
 def scan_collection(root: Path, dataset: Dataset, config: IndexConfig) -> Findings:
     """Check every file of a collection.
 
-    Raises CollectionError if the collection cannot be used, OriginalError if a file cannot be read.
+    Raises CollectionError if the collection cannot be used, GroupingError if its file of groups cannot, OriginalError
+    if a file cannot be read.
     """
     folders, found = find_folders(root, dataset.layout), Findings()
-    entries = found.collect_entries(walk_groups(root, folders, dataset.exclude))
+    groups = walk_groups(root, folders, dataset.exclude)
+    if dataset.groups is not None:
+        groups = regroup(groups, tables.read_grouping(root / dataset.groups), dataset.groups)
+    entries = found.collect_entries(groups)
     with Progress("files checked", count_images(root, folders)) as progress:
         for results in check_entries(entries, FileCheck(root, config), config.num_threads):
             found.add(results)
             progress.update(len(results))
         progress.finish()
     found.unused, hidden = find_unused(root, folders)
+    found.unused.pop(dataset.groups or "", None)
     found.hidden += hidden
     found.reject_lost_groups()
     return found

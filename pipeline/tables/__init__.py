@@ -1,6 +1,14 @@
 """The tables that stages exchange: schemas, shards, manifests, and where the shards are stored."""
 
 from pipeline.tables.filesystems import URI_OPTIONS, StorageError
+from pipeline.tables.grouping import (
+    UNSORTED,
+    GroupedPhoto,
+    GroupingError,
+    format_grouping,
+    read_grouping,
+    write_grouping,
+)
 from pipeline.tables.keys import fingerprint, fingerprint_rows, make_key
 from pipeline.tables.lookup import find_positions
 from pipeline.tables.manifest import (
@@ -19,12 +27,13 @@ from pipeline.tables.manifest import (
 from pipeline.tables.originals import OriginalError, digest_file, read_file, read_original, read_with_retries
 from pipeline.tables.parquet import stream_parquet, write_parquet
 from pipeline.tables.reader import iterate_shards, read_rejects, read_rows, read_rows_at, read_table
-from pipeline.tables.schemas import INDEX, KEY, MAPS, REJECTS, SAMPLES
+from pipeline.tables.schemas import EMBEDDINGS, INDEX, KEY, MAPS, REJECTS, SAMPLES
 from pipeline.tables.shards import Shard, plan_shards
 from pipeline.tables.store import ShardStore, open_store, parse_shard_name, resolve_address
 from pipeline.tables.writer import Counts, TableWriter, write_shard, write_table
 
 __all__ = [
+    "EMBEDDINGS",
     "INDEX",
     "KEY",
     "MANIFEST_FILE",
@@ -32,9 +41,12 @@ __all__ = [
     "REJECTS",
     "REJECTS_FILE",
     "SAMPLES",
+    "UNSORTED",
     "URI_OPTIONS",
     "WORK_FOLDER",
     "Counts",
+    "GroupedPhoto",
+    "GroupingError",
     "Manifest",
     "OriginalError",
     "Shard",
@@ -48,6 +60,7 @@ __all__ = [
     "find_store",
     "fingerprint",
     "fingerprint_rows",
+    "format_grouping",
     "iterate_shards",
     "list_entries",
     "load_manifest",
@@ -56,6 +69,7 @@ __all__ = [
     "parse_shard_name",
     "plan_shards",
     "read_file",
+    "read_grouping",
     "read_manifest",
     "read_original",
     "read_rejects",
@@ -66,6 +80,7 @@ __all__ = [
     "require_manifest",
     "resolve_address",
     "stream_parquet",
+    "write_grouping",
     "write_parquet",
     "write_shard",
     "write_table",

@@ -42,3 +42,7 @@ MAPS = pa.schema(
 """One row for each image. `map`: co-saliency map, gray PNG at the size of the original image. `weight`: mean weight of
 this image's SIV in the CSA maps of its group, 1 = that of an average member. `area`: share of salient pixels, [0, 1].
 `agreement`: intersection over union of map and SISM, both thresholded at 0.5. `saliency`: mean of the SISM, [0, 1]."""
+
+EMBEDDINGS = pa.schema([*KEY, ("embedding", pa.list_(pa.float16())), ("hash", pa.int64())])
+"""One row for each image. `embedding`: the SIVs of the foreground of the three blocks, joined, of length 1. `hash`:
+difference hash of 64 bits; copies of an image differ in few of them."""

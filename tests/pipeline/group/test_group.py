@@ -1,0 +1,127 @@
+"""Stage group and `cosal group`: photographs without groups in, a file of groups out."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from icnet import checkpoint
+from icnet.config import Config
+from icnet.model import ICNet
+from pipeline import tables
+from pipeline.group.config import GroupConfig
+from pipeline.group.embeddings import EmbeddingsJob, read_embeddings
+from pipeline.group.stage import group_photographs
+from pipeline.runtime.threads import ThreadExecutor, ThreadPool
+from pipeline.sism.config import SismConfig
+from pipeline.sism.samples import SamplesJob
+from tests.helpers import cosal, photographs
+
+SIDE = 64
+PHOTOGRAPHS = Path(__file__).parents[3] / "docs" / "photographs"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Model, index and samples of a small collection."""
+    folder = tmp_path_factory.mktemp("made")
+    torch.manual_seed(3)
+    checkpoint.save(ICNet(Config(size=SIDE, width=0.125, init="he")), folder / "model.safetensors")
+    index = photographs.index(photographs.write(folder / "photographs", {"all": 17}), folder / "index")
+    with ThreadPool(2) as pool:
+        SamplesJob(index, folder / "samples", SismConfig(method="gc"), SIDE).run(ThreadExecutor(pool))
+    return folder / "model.safetensors", index, folder / "samples"
+
+
+def embed(made, folder, threads=2, **options):
+    model, _, samples = made
+    config = GroupConfig(model=str(model), **{"shard_size": 6, "batch_size": 4, **options})
+    with ThreadPool(threads) as pool:
+        return EmbeddingsJob(samples, model, folder, config).run(ThreadExecutor(pool))
+
+
+def test_embeddings_are_unit_vectors_and_the_same_for_any_shards_and_threads(made, tmp_path):
+    embed(made, tmp_path / "one", threads=1)
+    embed(made, tmp_path / "other", threads=3, shard_size=17)
+    one, other = (read_embeddings(tmp_path / name) for name in ("one", "other"))
+    assert len(one) == 17 and abs((one.vectors.astype(float) ** 2).sum(axis=1) - 1).max() < 1e-2
+    assert (one.hashes == other.hashes).all() and one.keys.equals(other.keys)
+    assert abs(one.vectors.astype(float) - other.vectors.astype(float)).max() < 2e-3
+
+
+def test_the_stage_on_ray_makes_the_same_bytes_and_keeps_them(made, ray_session, tmp_path, capsys):
+    model, index, samples = made
+    embed(made, tmp_path / "threads")
+    config = GroupConfig(model=str(model), shard_size=6, batch_size=4, num_actors=2)
+    arguments = index, samples, tmp_path / "ray", tmp_path / "groups.csv", config
+    group_photographs(*arguments)
+    assert photographs.files(tmp_path / "ray") == photographs.files(tmp_path / "threads")
+    assert "17 embeddings made" in capsys.readouterr().out
+    before = (tmp_path / "groups.csv").read_bytes()
+    (tmp_path / "ray" / "shard-000001.parquet").unlink()
+    group_photographs(*arguments)
+    assert "6 embeddings made" in capsys.readouterr().out
+    assert (tmp_path / "groups.csv").read_bytes() == before
+    names = {row["image"] for row in tables.read_table(index).to_pylist()}
+    assert tables.read_grouping(tmp_path / "groups.csv").keys() == names
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """The photographs of the documentation in one folder, in a random order of their names, and their true groups."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "photographs").mkdir()
+    rows = []
+    for number, file in enumerate(sorted(PHOTOGRAPHS.glob("*/*"), key=lambda file: file.stem[::-1])):
+        name = f"{number:03d}{file.suffix}"
+        shutil.copy(file, folder / "photographs" / name)
+        rows.append([name, file.parent.name])
+    with (folder / "truth.csv").open("w", newline="") as content:
+        csv.writer(content).writerows([["photo", "group"], *rows])
+    return folder
+
+
+def test_mixed_photographs_are_found_in_their_groups(mixed, tmp_path):
+    truth = tables.read_grouping(mixed / "truth.csv")
+    found = cosal.run("group", mixed / "photographs", tmp_path / "out", "--truth", mixed / "truth.csv", "--links")
+    assert found.exit_code == 0 and "BCubed F" in found.output, found.output
+    groups = tables.read_grouping(tmp_path / "out" / "groups.csv")
+    assert groups.keys() == truth.keys()
+    grouped = {photo: group for photo, group in groups.items() if group is not None}
+    assert len(grouped) >= 0.6 * len(truth)
+    for group in set(grouped.values()):
+        members = [truth[photo] for photo in grouped if grouped[photo] == group]
+        assert max(map(members.count, members)) >= 0.7 * len(members)
+    links = list((tmp_path / "out" / "links").rglob("*.*"))
+    assert len(links) == len(truth) and all(link.is_symlink() and link.is_file() for link in links)
+    again = cosal.run("group", mixed / "photographs", tmp_path / "out", "--truth", mixed / "truth.csv", "--links")
+    assert again.output.splitlines()[-1] == found.output.splitlines()[-1]
+
+
+def test_maps_of_photographs_without_groups(mixed, tmp_path):
+    made = cosal.run("predict", mixed / "photographs", tmp_path / "out", "--ungrouped", "--no-gallery")
+    assert made.exit_code == 0, made.output
+    groups = tables.read_grouping(tmp_path / "out" / "groups.csv")
+    for photo, group in groups.items():
+        assert group is None or (tmp_path / "out" / group / f"{Path(photo).stem}.png").is_file()
+    rejects = (tmp_path / "out" / "rejects.csv").read_text()
+    assert all((photo in rejects) == (group is None) for photo, group in groups.items())
+
+
+def test_maps_of_groups_that_people_edited(mixed, tmp_path):
+    (tmp_path / "mine.csv").write_text("photo,group\n000.webp,first\n001.webp,first\n002.webp,second/half\n")
+    photos = mixed / "photographs"
+    names = sorted(file.name for file in photos.iterdir())[:3]
+    (tmp_path / "mine.csv").write_text(f"photo,group\n{names[0]},first\n{names[1]},first\n{names[2]},second/half\n")
+    made = cosal.run("predict", photos, tmp_path / "out", "--groups", tmp_path / "mine.csv", "--no-gallery")
+    assert made.exit_code == 0, made.output
+    found = sorted(file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("0*.png"))
+    assert found == ["first/000.png", "first/001.png", "second/half/002.png"]
+    assert "is not in mine.csv" in (tmp_path / "out" / "rejects.csv").read_text()
+
+
+def test_options_that_exclude_each_other_are_refused(mixed, tmp_path):
+    made = cosal.run("predict", mixed, tmp_path / "out", "--groups", tmp_path / "mine.csv", "--ungrouped")
+    assert made.exit_code == 2
