@@ -67,9 +67,8 @@ def test_graphs_give_the_maps_and_weights_of_a_group_of_any_size(exported, n):
 def test_empty_sisms_and_photographs_of_one_color_give_the_maps_of_the_network(exported, empty):
     model, folder = exported
     pictures, sisms = make_group(model, 3)
-    inputs = {"images": pictures, "sisms": sisms} | {
-        empty: torch.zeros_like({"images": pictures, "sisms": sisms}[empty])
-    }
+    inputs = {"images": pictures, "sisms": sisms}
+    inputs[empty] = torch.zeros_like(inputs[empty])
     with torch.inference_mode():
         expected = Predictor(model, 8).predict(inputs["images"], inputs["sisms"])
     given = {name: one.numpy() for name, one in inputs.items()}
@@ -95,23 +94,22 @@ def test_a_network_with_several_looks_is_refused(tmp_path):
         export_onnx(ICNet(Config(size=64, width=0.125, looks=2)).eval(), tmp_path)
 
 
-def test_the_example_of_the_page_runs_without_torch(tmp_path):
-    torch.manual_seed(1)
-    model = ICNet(CONFIGS["vgg16"]).eval()
-    export(model, tmp_path)
+def test_the_example_of_the_page_runs_without_torch(exported, tmp_path):
+    model, graphs = exported
+    side = model.config.size
     root = photographs.write(tmp_path / "photographs", {"apple": 3}, height=90, width=120)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
     (tmp_path / "example.py").write_text("import sys; sys.modules['torch'] = None\n" + code)
     u2netp = PAGE.parents[1] / "weights" / "u2netp.onnx"
-    command = [sys.executable, "example.py", "graphs", str(u2netp), str(root / "images" / "apple"), "maps"]
+    command = [sys.executable, "example.py", str(graphs), str(u2netp), str(root / "images" / "apple"), "maps"]
     subprocess.run(command, cwd=tmp_path, check=True)
     files = sorted((root / "images" / "apple").glob("*.png"))
     pixels = [images.decode(file.read_bytes()) for file in files]
     sisms = [images.quantize(sod.make_method(f"onnx:{u2netp}")(one)) for one in pixels]
     with torch.inference_mode():
         expected = model.predict(
-            images.normalize(np.stack([images.resize(one, (64, 64)) for one in pixels])),
-            images.scale_maps(np.stack([images.resize(one, (64, 64)) for one in sisms])),
+            images.normalize(np.stack([images.resize(one, (side, side)) for one in pixels])),
+            images.scale_maps(np.stack([images.resize(one, (side, side)) for one in sisms])),
         ).maps[:, 0]
     for file, map_ in zip(files, expected, strict=True):
         made_map = images.decode_gray((tmp_path / "maps" / file.name).read_bytes()).astype(int)
