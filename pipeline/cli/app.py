@@ -155,18 +155,9 @@ def export_onnx_command(
 
     Example: cosal export-onnx weights/icnet.safetensors graphs
     """
-    import tempfile
+    from pipeline.cli.graphs import write_graphs
 
-    from icnet import checkpoint, onnx_export
-    from pipeline.cli.models import find_model
-
-    with tempfile.TemporaryDirectory(prefix="cosal-") as folder:
-        weights = find_model(model, Path(folder) / "model").weights
-        differences = onnx_export.export_onnx(checkpoint.load(weights), out)
-    for name in (onnx_export.CUES_FILE, onnx_export.MAPS_FILE):
-        print(f"{out / name}: {(out / name).stat().st_size / 1e6:.1f} MB, opset {onnx_export.OPSET}")
-    largest = max(differences.values())
-    print(f"checked with groups of {onnx_export.CHECKED_SIZES} images: at most {largest:.1e} from PyTorch")
+    print(write_graphs(model, out))
 
 
 @app.command("gallery")

@@ -1,7 +1,6 @@
 """Co-saliency maps of a folder of photographs, without params.yaml."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +23,7 @@ from pipeline.cli.gallery import (
     write_thumbnails,
 )
 from pipeline.cli.grouping import GROUPS_FILE, GroupOptions, find_photograph_groups, make_config
-from pipeline.cli.groups import GroupRun, MadeTables, ModelChoice
+from pipeline.cli.groups import SISM_BATCH_SIZE, GroupRun, MadeTables, ModelChoice, needs_ray
 from pipeline.cli.models import FoundModel, find_model
 from pipeline.cli.output import WORK_FOLDER, OutputFolder
 from pipeline.cli.photographs import (
@@ -32,24 +31,20 @@ from pipeline.cli.photographs import (
     SCORES_FILE,
     Photographs,
     find_photographs,
+    format_rejects,
     has_map_file,
     name_sheet,
 )
 from pipeline.cli.sheets import draw_group_sheets
 from pipeline.group.config import GroupConfig
-from pipeline.predict.actors import load_network
+from pipeline.predict.actors import DTYPES
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.maps import MapsJob, find_empty_groups
 from pipeline.runtime.csv_files import format_csv
+from pipeline.runtime.networks import load_network
 from pipeline.runtime.report import format_count
 from pipeline.sism.config import SismConfig
 from pipeline.sism.samples import SamplesJob
-
-SISM_BATCH_SIZE = 4
-"""Photographs that one thread takes at once: few, so that all threads have work until the end."""
-
-MAX_IMAGES_IN_PROCESS = 2000
-"""More images are processed on Ray (benchmarks/folder.py)."""
 
 SCORES = ("weight", "area", "agreement", "saliency")
 
@@ -160,7 +155,7 @@ class FolderRun:
     def run(self) -> Summary:
         """Write maps, contact sheets, scores, rejects and the page."""
         model = self._find_model()
-        if self._needs_ray(self.photographs.write_index(self.work / "index")):
+        if needs_ray(self.options.ray, self.photographs.write_index(self.work / "index")):
             made = [self._compute_on_ray(model)]
             self._write_group(made[0])
         else:
@@ -185,12 +180,7 @@ class FolderRun:
         weights = found.weights.resolve()
         predict = PredictConfig(batch_size=self.options.batch_size)
         sism = SismConfig(method=self.options.sism_method or found.sism_method, batch_size=SISM_BATCH_SIZE)
-        return ModelChoice(weights, load_network(str(weights), predict.precision).config.size, sism, predict)
-
-    def _needs_ray(self, num_images: int) -> bool:
-        if self.options.ray is not None:
-            return self.options.ray
-        return num_images > MAX_IMAGES_IN_PROCESS or bool(os.environ.get("RAY_ADDRESS"))
+        return ModelChoice(weights, load_network(str(weights), DTYPES[predict.precision]).config.size, sism, predict)
 
     def _compute_on_ray(self, model: ModelChoice) -> MadeTables:
         from pipeline.runtime.stream import RayExecutor
@@ -252,8 +242,7 @@ class FolderRun:
         rows: list[dict[str, Any]] = self.photographs.list_rejects()
         for table in (self.work / "index", *(folder for one in made for folder in (one.samples, one.maps))):
             rows += tables.read_rejects(table).to_pylist()
-        columns = tables.REJECTS.names
-        self.output.write(REJECTS_FILE, format_csv(columns, [[row[name] for name in columns] for row in rows]))
+        self.output.write(REJECTS_FILE, format_rejects(rows))
         return rows
 
 

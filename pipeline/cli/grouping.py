@@ -1,23 +1,25 @@
 """Groups of photographs that are not sorted: `cosal group`, and `cosal predict --ungrouped`."""
 
-import os
-import shutil
+import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from icnet.checkpoint import WEIGHTS_FILE, read_metadata
 from pipeline import tables
-from pipeline.cli.groups import ModelChoice
+from pipeline.cli.groups import SISM_BATCH_SIZE, ModelChoice, needs_ray
 from pipeline.cli.models import find_model
 from pipeline.cli.output import WORK_FOLDER, OutputError, OutputFolder
-from pipeline.cli.photographs import Photographs, find_photographs
+from pipeline.cli.photographs import REJECTS_FILE, Photographs, find_photographs, format_rejects
 from pipeline.group.clustering import find_groups
 from pipeline.group.config import GroupConfig
 from pipeline.group.embeddings import EmbeddingsJob, read_embeddings
 from pipeline.group.result import describe_groups, list_photos
 from pipeline.group.scores import GroupingScores, score_grouping
 from pipeline.predict.config import PredictConfig
+from pipeline.runtime import files
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.report import format_count
@@ -26,13 +28,10 @@ from pipeline.sism.config import SismConfig
 from pipeline.sism.samples import SamplesJob
 from pipeline.tables import GroupedPhoto, TableError
 
-GROUPS_FILE, REJECTS_FILE, LINKS_FOLDER = "groups.csv", "rejects.csv", "links"
+GROUPS_FILE, LINKS_FOLDER = "groups.csv", "links"
 
-SISM_BATCH_SIZE = 4
-"""Photographs that one thread takes at once: few, so that all threads have work until the end."""
-
-MAX_IMAGES_IN_PROCESS = 2000
-"""More images are processed on Ray."""
+LINKS_RECORD = f"{WORK_FOLDER}/links.json"
+"""The links that an earlier run wrote, as paths below OUT."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class GroupSummary:
         """The summary as sentences, one per line."""
         lines = [*describe_groups(self.photos), f"groups are in {out / GROUPS_FILE}"]
         if self.rejects:
-            lines.append(f"{format_count(self.rejects, 'file')} could not be used")
+            lines.append(f"{format_count(self.rejects, 'file')} could not be used, reasons in {out / REJECTS_FILE}")
         if self.scores is not None:
             lines.append(self.scores.format_text())
         return "\n".join(lines)
@@ -70,14 +69,17 @@ def group_folder(photos: Sequence[Path], out: Path, options: GroupOptions) -> Gr
     An interrupted run continues where it stopped. Raises OutputError, before anything is written, if a file must not be
     written, CollectionError if there is no image, GroupingError if `truth` cannot be used.
     """
+    if options.links and any(path.is_file() and zipfile.is_zipfile(path) for path in photos):
+        raise OutputError("--links needs a folder: the photographs of an archive are unpacked for this run only")
     truth = None if options.truth is None else tables.read_grouping(options.truth)
     output = OutputFolder(out)
     with find_photographs(photos, out) as photographs:
-        output.plan([GROUPS_FILE], photographs.protected)
+        output.plan([GROUPS_FILE, REJECTS_FILE], photographs.protected)
         with output.lock():
             output.start()
             found, rejects = find_photograph_groups(photographs, output.folder / WORK_FOLDER, options)
             output.write(GROUPS_FILE, tables.format_grouping(found))
+            output.write(REJECTS_FILE, format_rejects(rejects))
             if options.links:
                 link_photographs(photographs.root, found, output.folder)
             output.remove_old_files()
@@ -87,22 +89,19 @@ def group_folder(photos: Sequence[Path], out: Path, options: GroupOptions) -> Gr
         if not known:
             raise TableError(f"{options.truth} names none of the photographs, as paths below {photographs.root}")
         scores = score_grouping([str(true) for true, _ in known], [group for _, group in known])
-    return GroupSummary(found, rejects, scores)
+    return GroupSummary(found, len(rejects), scores)
 
 
 def find_photograph_groups(
     photographs: Photographs, work: Path, options: GroupOptions
-) -> tuple[list[GroupedPhoto], int]:
-    """The groups of photographs, and the number of files that could not be used; `work` keeps what is computed."""
+) -> tuple[list[GroupedPhoto], list[dict[str, Any]]]:
+    """The groups of photographs, and rows of REJECTS; `work` keeps what is computed."""
     model = _find_model(options, work / "model")
     index, samples, embeddings = (work / "ungrouped" / name for name in ("index", "samples", "embeddings"))
     count = photographs.write_index(index)
-    on_ray = options.ray
-    if on_ray is None:
-        on_ray = count > MAX_IMAGES_IN_PROCESS or bool(os.environ.get("RAY_ADDRESS"))
     samples_job = SamplesJob(index, samples, model.sism, model.size)
     embeddings_job = EmbeddingsJob(samples, model.weights, embeddings, options.config)
-    if on_ray:
+    if needs_ray(options.ray, count):
         from pipeline.runtime.stream import RayExecutor
 
         executor: Executor = RayExecutor()
@@ -116,29 +115,39 @@ def find_photograph_groups(
             with Progress("embeddings", count) as progress:
                 embeddings_job.run(ThreadExecutor(pool, 0, progress.update))
     found = read_embeddings(embeddings)
-    rejects = sum(len(tables.read_rejects(table)) for table in (index, samples, embeddings))
+    rejects = [row for table in (index, samples, embeddings) for row in tables.read_rejects(table).to_pylist()]
     return list_photos(found, find_groups(found, options.config), index), rejects
 
 
 def link_photographs(root: Path, photos: Sequence[GroupedPhoto], out: Path) -> None:
     """Write `links/<group>/<file>`, links to the photographs, in place of those of an earlier run.
 
-    Raises OutputError where `links` holds anything but links.
+    Raises OutputError where `links` holds anything else.
     """
-    target, made = out / LINKS_FOLDER, out / WORK_FOLDER / LINKS_FOLDER
-    if target.is_symlink() or any(one.is_file() and not one.is_symlink() for one in target.rglob("*")):
-        raise OutputError(f"{target} was not written by cosal: move it or choose another folder")
-    shutil.rmtree(made, ignore_errors=True)
+    names: dict[str, str] = {}
     for photo in photos:
-        folder = made / (photo.group or tables.UNSORTED)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = Path(photo.photo).name
-        link = folder / name
-        if link.is_symlink():  # photographs of other folders may have the same name
-            link = folder / photo.photo.replace("/", "-")
-        link.symlink_to(root / photo.photo)
-    shutil.rmtree(target, ignore_errors=True)
-    made.rename(target)
+        folder = f"{LINKS_FOLDER}/{photo.group or tables.UNSORTED}"
+        name = f"{folder}/{Path(photo.photo).name}"
+        names[name if name not in names else f"{folder}/{photo.photo.replace('/', '-')}"] = photo.photo
+    record = out / LINKS_RECORD
+    before = set(json.loads(record.read_bytes())) if record.is_file() else set()
+    there = {link.relative_to(out).as_posix() for link in (out / LINKS_FOLDER).rglob("*") if not _is_real_folder(link)}
+    if (out / LINKS_FOLDER).is_symlink() or there - before:
+        raise OutputError(f"{out / LINKS_FOLDER} holds what cosal did not write: move it or choose another folder")
+    files.write_json(record, sorted(before | names.keys()))
+    for name in there:
+        (out / name).unlink()
+    for name, photo in names.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).symlink_to(root / photo)
+    for folder in sorted((out / LINKS_FOLDER).rglob("*"), reverse=True):
+        if _is_real_folder(folder) and not any(folder.iterdir()):
+            folder.rmdir()
+    files.write_json(record, sorted(names))
+
+
+def _is_real_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _find_model(options: GroupOptions, folder: Path) -> ModelChoice:

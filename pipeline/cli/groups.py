@@ -1,5 +1,6 @@
 """Maps computed in this process, group by group: the first maps are written before the last group is read."""
 
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -16,6 +17,12 @@ from pipeline.runtime.progress import Progress
 from pipeline.runtime.threads import StoppedError, ThreadExecutor, ThreadPool
 from pipeline.sism.config import SismConfig
 from pipeline.sism.samples import SamplesJob
+
+SISM_BATCH_SIZE = 4
+"""Photographs that one thread takes at once: few, so that all threads have work until the end."""
+
+MAX_IMAGES_IN_PROCESS = 2000
+"""More images are processed on Ray."""
 
 MAX_GROUPS_AT_ONCE = 4
 """Groups whose photographs are in memory at the same time."""
@@ -38,6 +45,13 @@ class ModelChoice:
     size: int
     sism: SismConfig
     predict: PredictConfig
+
+
+def needs_ray(wanted: bool | None, num_images: int) -> bool:
+    """Whether to compute on Ray; None decides by the number of images, and RAY_ADDRESS."""
+    if wanted is not None:
+        return wanted
+    return num_images > MAX_IMAGES_IN_PROCESS or bool(os.environ.get("RAY_ADDRESS"))
 
 
 class GroupRun:

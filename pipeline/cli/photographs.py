@@ -21,6 +21,7 @@ from pipeline.index.layouts import CollectionError
 from pipeline.index.listing import is_hidden
 from pipeline.index.regroup import regroup
 from pipeline.index.walk import Entry, Group, list_group
+from pipeline.runtime.csv_files import format_csv
 from pipeline.runtime.progress import Progress
 
 SCORES_FILE, REJECTS_FILE = "scores.csv", "rejects.csv"
@@ -209,6 +210,12 @@ def has_sheet_file(group: str) -> bool:
 def name_sheet(group: str) -> str:
     """The contact sheet of a group, as a path below the output folder."""
     return f"{group}.jpg"
+
+
+def format_rejects(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Rows of REJECTS as CSV."""
+    columns = tables.REJECTS.names
+    return format_csv(columns, [[row[name] for name in columns] for row in rows])
 
 
 def make_reject(path: str, group: str, reason: str) -> dict[str, Any]:

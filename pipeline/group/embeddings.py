@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,13 @@ class EmbeddingsJob:
         }
         read = ReadSamples(str(self.samples.resolve()))
         return executor.process_shards(
-            writer.missing, read.__call__, EmbedActor, arguments, pool, "embeddings", read.name_row
+            writer.missing,
+            read.__call__,
+            EmbedActor,
+            arguments,
+            pool,
+            "embeddings",
+            partial(tables.name_row, self.samples),
         )
 
 

@@ -1,7 +1,6 @@
 """The workers of stage group: what describes each photograph, shard by shard."""
 
 import pickle
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from icnet import checkpoint, images
+from icnet import images
 from icnet.correlation import Cues, l2_normalize
 from icnet.images import Pixels
-from icnet.inference import Predictor, optimize
-from icnet.memory import keep_freed_blocks
+from icnet.inference import Predictor
 from pipeline import tables
-from pipeline.runtime import devices
+from pipeline.runtime import devices, guards
 from pipeline.runtime.executor import Task, WorkerContext
-from pipeline.runtime.guards import WorkerDiedError
+from pipeline.runtime.networks import load_network
 from pipeline.tables import Shard
 
 COLUMNS = ["group", "name", "image", "sism"]
@@ -34,27 +32,11 @@ class ReadSamples:
 
     def __call__(self, task: Task) -> Task:
         rows = tables.read_rows(self.samples, task["start"], task["stop"], COLUMNS).to_pylist()
-        skip = task.get("skip", {})
-        rejects = [_make_reject(rows[place], reason) for place, reason in skip.items()]
-        rows = [row for place, row in enumerate(rows) if place not in skip]
+        rejects = guards.make_rejects(rows, task, "group")
+        rows = [row for place, row in enumerate(rows) if place not in task.get("skip", {})]
         for row in rows:
             row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])
         return {**task, "payload": pickle.dumps((rows, rejects), protocol=5)}
-
-    def name_row(self, row: int) -> str:
-        """The group and name of the sample in a row of the table."""
-        (found,) = tables.read_rows(self.samples, row, row + 1, ["group", "name"]).to_pylist()
-        return f"{found['group']}/{found['name']}"
-
-
-@lru_cache(maxsize=1)
-def load_predictor(model: str, batch_size: int) -> Predictor:
-    """The network of a checkpoint, optimized for inference on this process's device."""
-    keep_freed_blocks()
-    device = devices.get_device()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    return Predictor(optimize(checkpoint.load(model, device)), batch_size)
 
 
 class EmbedActor:
@@ -62,7 +44,7 @@ class EmbedActor:
 
     def __init__(self, folder: str, model: str, batch_size: int, context: WorkerContext) -> None:
         self.folder, self.context, self.device = folder, context, devices.get_device()
-        self.predictor = load_predictor(model, batch_size)
+        self.predictor = Predictor(load_network(model), batch_size)
 
     def __call__(self, task: Task) -> dict[str, Any]:
         rows, rejects = pickle.loads(task["payload"])
@@ -97,8 +79,3 @@ def compute_hash(image: Pixels) -> int:
     gray = image.astype(np.float32).mean(axis=2)
     small = images.resize(images.quantize(gray / 255), (HASH_SIDE, HASH_SIDE + 1)).astype(int)
     return int.from_bytes(np.packbits(small[:, :-1] > small[:, 1:]).tobytes(), "big", signed=True)
-
-
-def _make_reject(row: dict[str, Any], reason: str) -> dict[str, Any]:
-    error = {"stage": "group", "reason": reason, "error": WorkerDiedError.__name__}
-    return {"path": f"{row['group']}/{row['name']}", "group": row["group"], **error}

@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icnet import checkpoint, images
+from icnet import images
 from icnet.correlation import Cues
 from icnet.images.refine import refine
-from icnet.inference import Predictor, average_siv_weights, optimize
-from icnet.memory import keep_freed_blocks
-from icnet.model import ICNet, Prediction
+from icnet.inference import Predictor, average_siv_weights
+from icnet.model import Prediction
 from pipeline import tables
 from pipeline.predict.config import Precision
 from pipeline.predict.cue_files import (
@@ -32,6 +30,7 @@ from pipeline.predict.inputs import Batch, Row, make_batches
 from pipeline.predict.plan import space_evenly
 from pipeline.runtime import devices
 from pipeline.runtime.executor import Task, WorkerContext
+from pipeline.runtime.networks import load_network
 from pipeline.tables import Shard
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -40,22 +39,12 @@ NETWORK_SHARE = 0.9
 """Share of the network in the time of an image, for the progress bar. The rest is the PNG file of the map."""
 
 
-@lru_cache(maxsize=1)
-def load_network(model: str, precision: Precision) -> ICNet:
-    """The network of a checkpoint, optimized for inference on this process's device."""
-    keep_freed_blocks()
-    device = devices.get_device()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    return optimize(checkpoint.load(model, device), DTYPES[precision])
-
-
 class NetworkActor:
     """The model on this worker's device."""
 
     def __init__(self, model: str, batch_size: int, precision: Precision, context: WorkerContext) -> None:
         self.device, self.context = devices.get_device(), context
-        self.predictor = Predictor(load_network(model, precision), batch_size, self._map_batches)
+        self.predictor = Predictor(load_network(model, DTYPES[precision]), batch_size, self._map_batches)
         self.batch_images = 0
 
     def make_batches(self, task: Task) -> Iterator[Batch]:

@@ -16,8 +16,8 @@ from icnet import images
 from pipeline import tables
 from pipeline.predict.originals import Originals
 from pipeline.predict.plan import name_subgroups, space_evenly
+from pipeline.runtime import guards
 from pipeline.runtime.executor import Task
-from pipeline.runtime.guards import WorkerDiedError
 
 COLUMNS = ["group", "name", "image", "sism", "height", "width"]
 
@@ -45,8 +45,7 @@ class ReadSamples:
     def __call__(self, task: Task) -> Task:
         rows = self._read_rows(task["start"], task["stop"])
         subgroups = name_subgroups([row["group"] for row in rows], self.subgroup_size)
-        skip = task.get("skip", {})
-        rejects = [_make_reject(rows[place], reason) for place, reason in skip.items()]
+        skip, rejects = task.get("skip", {}), guards.make_rejects(rows, task, "predict")
         for place, (row, subgroup) in enumerate(zip(rows, subgroups, strict=True)):
             row["subgroup"], row["place"] = subgroup, place
         if self.originals is not None:
@@ -56,11 +55,6 @@ class ReadSamples:
         for row in rows:
             row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])
         return {**task, "payload": pickle.dumps((rows, rejects), protocol=5)}
-
-    def name_row(self, row: int) -> str:
-        """The group and name of the sample in a row of the table."""
-        (found,) = tables.read_rows(self.samples, row, row + 1, ["group", "name"]).to_pylist()
-        return f"{found['group']}/{found['name']}"
 
     def _read_rows(self, start: int, stop: int) -> list[Row]:
         if self.max_images is None:
@@ -101,9 +95,3 @@ def _make_batch(subgroups: list[list[Row]], device: torch.device) -> Batch:
     inputs = images.normalize(np.stack([row["image"] for row in rows]))
     sisms = images.scale_maps(np.stack([row["sism"] for row in rows]))
     return Batch(subgroups, inputs.to(device), sisms.to(device))
-
-
-def _make_reject(row: dict[str, Any], reason: str) -> dict[str, Any]:
-    key = {"group": row["group"], "name": row["name"]}
-    error = {"stage": "predict", "reason": reason, "error": WorkerDiedError.__name__}
-    return {"path": "/".join(key.values()), **key, **error}

@@ -1,10 +1,12 @@
 """Groups that are spread over several shards: their cues and weights are computed before their maps."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from icnet import checkpoint
 from icnet.correlation import Cues
+from pipeline import tables
 from pipeline.predict.actors import CuesActor, WeightsActor
 from pipeline.predict.cue_files import (
     GroupPart,
@@ -38,6 +40,7 @@ def prepare_large_groups(
     groups = [shards for shards in large_groups.values() if any(shard.key in missing_keys for shard in shards)]
     if not groups:
         return {}
+    name_row = partial(tables.name_row, read.samples)
     work, looks = work.resolve(), _read_looks(Path(network["model"]))
     arguments = {"folder": str(work), **network}
     group_keys = {shard.key: shards[0].key for shards in groups for shard in shards}
@@ -45,13 +48,13 @@ def prepare_large_groups(
         todo = [shard for shards in groups for shard in shards if not name_cues_file(work, shard.key, look).is_file()]
         look_arguments = {"look": look, "group_keys": group_keys, **arguments}
         label = f"SIVs of large groups, look {look + 1} of {looks}"
-        executor.process_shards(todo, read.__call__, CuesActor, look_arguments, pool, label, read.name_row, False)
+        executor.process_shards(todo, read.__call__, CuesActor, look_arguments, pool, label, name_row, False)
         for shards in groups:
             _merge_cues(shards, work, look)
     todo = [whole for whole in map(_join_shards, groups) if not name_weights_file(work, whole.key).is_file()]
     read_some = ReadSamples(str(read.samples), read.subgroup_size, MAX_SAMPLED_IMAGES)
     label = "weights in large groups"
-    executor.process_shards(todo, read_some.__call__, WeightsActor, arguments, pool, label, read.name_row, False)
+    executor.process_shards(todo, read_some.__call__, WeightsActor, arguments, pool, label, name_row, False)
     return {shard.key: _make_part(shard, shards[0], work, looks - 1) for shards in groups for shard in shards}
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline import tables
@@ -79,7 +80,7 @@ class MapsJob:
             originals = find_originals(self.index, self.samples, executor)
             read = ReadSamples(str(self.samples.resolve()), self.config.subgroup_size, originals=originals)
         arguments = {"folder": writer.address, "parts": parts, **network}
-        label, name_row = "co-saliency maps", read.name_row
+        label, name_row = "co-saliency maps", partial(tables.name_row, self.samples)
         return executor.process_shards(writer.missing, read.__call__, MapsActor, arguments, pool, label, name_row)
 
 

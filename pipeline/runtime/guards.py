@@ -1,7 +1,7 @@
 """Errors of readers and actors as results: Ray would wrap the errors themselves, and print their tracebacks twice."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.runtime import entrypoint
@@ -53,6 +53,20 @@ def check_result(result: Task) -> None:
         raise StreamError(result[FAILURE])
     if result[BUG]:
         raise RuntimeError(f"a worker failed:\n{result[BUG]}")
+
+
+def make_rejects(rows: Sequence[dict[str, Any]], task: Task, stage: str) -> list[dict[str, Any]]:
+    """Rows of REJECTS for those of a shard's `rows` that a task skips, named by group and name."""
+    return [
+        {
+            "path": f"{rows[place]['group']}/{rows[place]['name']}",
+            "group": rows[place]["group"],
+            "stage": stage,
+            "reason": reason,
+            "error": WorkerDiedError.__name__,
+        }
+        for place, reason in task.get("skip", {}).items()
+    ]
 
 
 def _describe_error(error: Exception) -> tuple[str, str]:

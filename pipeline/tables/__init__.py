@@ -26,7 +26,7 @@ from pipeline.tables.manifest import (
 )
 from pipeline.tables.originals import OriginalError, digest_file, read_file, read_original, read_with_retries
 from pipeline.tables.parquet import stream_parquet, write_parquet
-from pipeline.tables.reader import iterate_shards, read_rejects, read_rows, read_rows_at, read_table
+from pipeline.tables.reader import iterate_shards, name_row, read_rejects, read_rows, read_rows_at, read_table
 from pipeline.tables.schemas import EMBEDDINGS, INDEX, KEY, MAPS, REJECTS, SAMPLES
 from pipeline.tables.shards import Shard, plan_shards
 from pipeline.tables.store import ShardStore, open_store, parse_shard_name, resolve_address
@@ -65,6 +65,7 @@ __all__ = [
     "list_entries",
     "load_manifest",
     "make_key",
+    "name_row",
     "open_store",
     "parse_shard_name",
     "plan_shards",

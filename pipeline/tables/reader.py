@@ -66,6 +66,12 @@ def read_rows_at(folder: Path, positions: Iterable[int], columns: Iterable[str] 
     return pa.concat_tables(parts).take(pa.array(np.searchsorted(order, asked)))
 
 
+def name_row(folder: Path, row: int) -> str:
+    """Group and name of a row, `<group>/<name>`."""
+    (found,) = read_rows(folder, row, row + 1, ["group", "name"]).to_pylist()
+    return f"{found['group']}/{found['name']}"
+
+
 def _read_shard(
     folder: Path, store: ShardStore, entry: ShardEntry, start: int, stop: int, columns: list[str] | None
 ) -> pa.Table:

@@ -14,7 +14,8 @@ from icnet.config import Config
 from icnet.inference import Predictor
 from icnet.model import ICNet
 from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, TOLERANCE, OnnxExportError, export_onnx, open_session
-from tests.helpers import photographs
+from pipeline.cli.output import OutputError
+from tests.helpers import cosal, photographs
 
 PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
 CONFIGS = {
@@ -92,6 +93,14 @@ def test_a_group_in_parts_has_the_maps_of_the_whole_group(exported):
 def test_a_network_with_several_looks_is_refused(tmp_path):
     with pytest.raises(OnnxExportError, match="one look"):
         export_onnx(ICNet(Config(size=64, width=0.125, looks=2)).eval(), tmp_path)
+
+
+def test_a_graph_that_somebody_made_is_not_overwritten(tmp_path):
+    checkpoint.save(ICNet(CONFIGS["vgg16"]), tmp_path / "small.safetensors")
+    (tmp_path / "maps.onnx").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="was not written by cosal"):
+        cosal.run("export-onnx", tmp_path / "small.safetensors", tmp_path)
+    assert (tmp_path / "maps.onnx").read_bytes() == b"mine"
 
 
 def test_the_example_of_the_page_runs_without_torch(exported, tmp_path):

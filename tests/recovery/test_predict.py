@@ -5,13 +5,9 @@ import signal
 import time
 
 import pytest
-import torch
 
-from icnet import checkpoint
-from icnet.config import Config
-from icnet.model import ICNet
 from pipeline import tables
-from tests.helpers import photographs
+from tests.helpers import checkpoints, photographs
 from tests.helpers.processes import start_python
 
 SIDE = 64
@@ -20,10 +16,7 @@ SIZES = {"apple": 5, "bear": 1, "chair": 13, "door": 2}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(3)
-    file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    checkpoint.save(ICNet(Config(size=SIDE, width=0.125, init="he")), file)
-    return file
+    return checkpoints.save_small(tmp_path_factory.mktemp("model"), SIDE)
 
 
 def start(samples, model, folder):

@@ -5,19 +5,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
-from icnet import checkpoint
-from icnet.config import Config
-from icnet.model import ICNet
 from pipeline import tables
+from pipeline.cli.output import OutputError
 from pipeline.group.config import GroupConfig
 from pipeline.group.embeddings import EmbeddingsJob, read_embeddings
 from pipeline.group.stage import group_photographs
+from pipeline.index.layouts import CollectionError
 from pipeline.runtime.threads import ThreadExecutor, ThreadPool
 from pipeline.sism.config import SismConfig
 from pipeline.sism.samples import SamplesJob
-from tests.helpers import cosal, photographs
+from tests.helpers import checkpoints, cosal, photographs
 
 SIDE = 64
 PHOTOGRAPHS = Path(__file__).parents[3] / "docs" / "photographs"
@@ -27,12 +25,11 @@ PHOTOGRAPHS = Path(__file__).parents[3] / "docs" / "photographs"
 def made(tmp_path_factory):
     """Model, index and samples of a small collection."""
     folder = tmp_path_factory.mktemp("made")
-    torch.manual_seed(3)
-    checkpoint.save(ICNet(Config(size=SIDE, width=0.125, init="he")), folder / "model.safetensors")
+    model = checkpoints.save_small(folder, SIDE)
     index = photographs.index(photographs.write(folder / "photographs", {"all": 17}), folder / "index")
     with ThreadPool(2) as pool:
         SamplesJob(index, folder / "samples", SismConfig(method="gc"), SIDE).run(ThreadExecutor(pool))
-    return folder / "model.safetensors", index, folder / "samples"
+    return model, index, folder / "samples"
 
 
 def embed(made, folder, threads=2, **options):
@@ -111,7 +108,6 @@ def test_maps_of_photographs_without_groups(mixed, tmp_path):
 
 
 def test_maps_of_groups_that_people_edited(mixed, tmp_path):
-    (tmp_path / "mine.csv").write_text("photo,group\n000.webp,first\n001.webp,first\n002.webp,second/half\n")
     photos = mixed / "photographs"
     names = sorted(file.name for file in photos.iterdir())[:3]
     (tmp_path / "mine.csv").write_text(f"photo,group\n{names[0]},first\n{names[1]},first\n{names[2]},second/half\n")
@@ -120,6 +116,47 @@ def test_maps_of_groups_that_people_edited(mixed, tmp_path):
     found = sorted(file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("0*.png"))
     assert found == ["first/000.png", "first/001.png", "second/half/002.png"]
     assert "is not in mine.csv" in (tmp_path / "out" / "rejects.csv").read_text()
+
+
+def group_by_small_model(made, photos, out, *more):
+    return cosal.run("group", photos, out, "--model", made[0], "--sism", "gc", *more)
+
+
+def test_a_file_that_cannot_be_used_is_listed_and_the_rest_goes_on(made, tmp_path):
+    photos = photographs.write(tmp_path / "photographs", {"all": 6}) / "images"
+    (photos / "all" / "0002.png").write_bytes(b"no image")
+    found = group_by_small_model(made, photos, tmp_path / "out")
+    assert found.exit_code == 0 and "1 file could not be used" in found.output, found.output
+    assert "all/0002.png" in (tmp_path / "out" / "rejects.csv").read_text()
+    assert len(tables.read_grouping(tmp_path / "out" / "groups.csv")) == 5
+
+
+def test_an_empty_folder_is_one_sentence(made, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CollectionError, match="there is no image"):
+        group_by_small_model(made, tmp_path / "empty", tmp_path / "out")
+
+
+def test_links_of_an_earlier_run_are_replaced_and_nothing_else(made, tmp_path):
+    photos = photographs.write(tmp_path / "photographs", {"all": 6}) / "images" / "all"
+    links = tmp_path / "out" / "links"
+    for count in (6, 5):
+        assert group_by_small_model(made, photos, tmp_path / "out", "--links").exit_code == 0
+        assert sorted(link.name for link in links.rglob("*.png")) == [f"{number:04d}.png" for number in range(count)]
+        (photos / "0005.png").unlink(missing_ok=True)
+    (links / "mine").symlink_to(photos)
+    with pytest.raises(OutputError, match="holds what cosal did not write"):
+        group_by_small_model(made, photos, tmp_path / "out", "--links")
+    assert (links / "mine").is_symlink() and len(list(photos.iterdir())) == 5
+
+
+def test_a_file_of_groups_that_somebody_wrote_is_not_overwritten(made, tmp_path):
+    photos = photographs.write(tmp_path / "photographs", {"all": 6}) / "images" / "all"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "groups.csv").write_text("mine")
+    with pytest.raises(OutputError, match="was not written by cosal"):
+        group_by_small_model(made, photos, tmp_path / "out")
+    assert (tmp_path / "out" / "groups.csv").read_text() == "mine"
 
 
 def test_options_that_exclude_each_other_are_refused(mixed, tmp_path):

@@ -15,7 +15,7 @@ from pipeline.predict.maps import MapsJob, find_empty_groups
 from pipeline.predict.plan import name_subgroups, plan_maps
 from pipeline.predict.stage import predict_maps
 from pipeline.runtime.threads import ThreadExecutor, ThreadPool
-from tests.helpers import photographs
+from tests.helpers import checkpoints, photographs
 
 SIDE = 64
 SIZES = {"apple": 5, "bear": 1, "chair": 13, "door": 2}
@@ -24,10 +24,7 @@ CONFIG = PredictConfig(shard_size=20, batch_size=4)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(3)
-    file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    checkpoint.save(ICNet(Config(size=SIDE, width=0.125, init="he")), file)
-    return file
+    return checkpoints.save_small(tmp_path_factory.mktemp("model"), SIDE)
 
 
 @pytest.fixture(scope="module")

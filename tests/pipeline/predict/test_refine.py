@@ -1,13 +1,10 @@
 """Maps whose edges follow the original images: predict.refine."""
 
 import pytest
-import torch
 from PIL import Image
 
-from icnet import checkpoint, images
-from icnet.config import Config
+from icnet import images
 from icnet.images.refine import refine
-from icnet.model import ICNet
 from pipeline import tables
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.maps import MapsJob
@@ -17,7 +14,7 @@ from pipeline.runtime.threads import ThreadExecutor, ThreadPool
 from pipeline.sism.config import SismConfig
 from pipeline.sism.samples import SamplesJob
 from pipeline.tables import OriginalError, TableError
-from tests.helpers import photographs
+from tests.helpers import checkpoints, photographs
 
 SIDE = 64
 SIZES = {"apple": 3, "bear": 9}
@@ -25,10 +22,7 @@ SIZES = {"apple": 3, "bear": 9}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(3)
-    file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    checkpoint.save(ICNet(Config(size=SIDE, width=0.125, init="he")), file)
-    return file
+    return checkpoints.save_small(tmp_path_factory.mktemp("model"), SIDE)
 
 
 def make_samples(folder):

@@ -12,29 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import requests
-import torch
 import yaml
 from PIL import Image
 from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
 import icnet
-from icnet import checkpoint, images
-from icnet.config import Config
-from icnet.model import ICNet
+from icnet import images
 from pipeline.serve.application import build
 from pipeline.serve.config import ServeConfig
-from tests.helpers import photographs
+from tests.helpers import checkpoints, photographs
 
 SIZES = [(48, 64), (80, 60), (64, 64)]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(3)
-    file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    checkpoint.save(ICNet(Config(size=64, width=0.125, init="he")), file, sism_method="gc")
-    return file
+    return checkpoints.save_small(tmp_path_factory.mktemp("model"), 64, sism_method="gc")
 
 
 @pytest.fixture(scope="module")
