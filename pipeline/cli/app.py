@@ -119,9 +119,11 @@ def group_command(
 
     An interrupted run continues where it stopped. Example: cosal group holiday groups
     """
-    from pipeline.cli.grouping import GroupOptions, group_folder, make_config
+    from icnet.checkpoint import WEIGHTS_FILE
+    from pipeline.cli.grouping import GroupOptions, group_folder
+    from pipeline.group.config import GroupConfig
 
-    config = make_config(model, smallest)
+    config = GroupConfig(model=model or str(WEIGHTS_FILE), min_group_size=smallest)
     print(group_folder(photos, out, GroupOptions(config, sism_method, ray, links, truth)).format_text(out))
 
 

@@ -22,7 +22,7 @@ from pipeline.cli.gallery import (
     write_pages,
     write_thumbnails,
 )
-from pipeline.cli.grouping import GROUPS_FILE, GroupOptions, find_photograph_groups, make_config
+from pipeline.cli.grouping import GROUPS_FILE, GroupOptions, find_photograph_groups
 from pipeline.cli.groups import SISM_BATCH_SIZE, GroupRun, MadeTables, ModelChoice, needs_ray
 from pipeline.cli.models import FoundModel, find_model
 from pipeline.cli.output import WORK_FOLDER, OutputFolder
@@ -136,12 +136,14 @@ def _regroup(photographs: Photographs, output: OutputFolder, options: Options) -
     if not options.ungrouped:
         return photographs, {}
     output.plan([GROUPS_FILE], photographs.protected)
-    config = make_config(options.model, GroupConfig().min_group_size)
     with output.lock():
-        how = GroupOptions(config, options.sism_method, options.ray)
-        found, _ = find_photograph_groups(photographs, output.folder / WORK_FOLDER, how)
+        how = GroupOptions(GroupConfig(model=options.model), options.sism_method, options.ray)
+        found, rejects = find_photograph_groups(photographs, output.folder / WORK_FOLDER, how)
     grouping = {photo.photo: photo.group for photo in found}
-    return photographs.regroup(grouping, GROUPS_FILE), {GROUPS_FILE: tables.format_grouping(found)}
+    regrouped, known = photographs.regroup(grouping, GROUPS_FILE), {row["path"]: row for row in rejects}
+    for group in regrouped.groups:  # a file that cannot be used keeps the reason why
+        group.rejects = [known.get(row["path"], row) for row in group.rejects]
+    return regrouped, {GROUPS_FILE: tables.format_grouping(found)}
 
 
 class FolderRun:

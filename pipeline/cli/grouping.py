@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icnet.checkpoint import WEIGHTS_FILE, read_metadata
+import torch
+
 from pipeline import tables
 from pipeline.cli.groups import SISM_BATCH_SIZE, ModelChoice, needs_ray
 from pipeline.cli.models import find_model
@@ -21,6 +22,7 @@ from pipeline.group.scores import GroupingScores, score_grouping
 from pipeline.predict.config import PredictConfig
 from pipeline.runtime import files
 from pipeline.runtime.executor import Executor
+from pipeline.runtime.networks import load_network
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.report import format_count
 from pipeline.runtime.threads import ThreadExecutor, ThreadPool
@@ -152,11 +154,6 @@ def _is_real_folder(path: Path) -> bool:
 
 def _find_model(options: GroupOptions, folder: Path) -> ModelChoice:
     found = find_model(options.config.model, folder)
-    size = int(read_metadata(found.weights)["config"]["size"])
+    weights = found.weights.resolve()
     sism = SismConfig(method=options.sism_method or found.sism_method, batch_size=SISM_BATCH_SIZE)
-    return ModelChoice(found.weights.resolve(), size, sism, PredictConfig())
-
-
-def make_config(model: str | None, min_group_size: int) -> GroupConfig:
-    """The parameters with the default model of this repository."""
-    return GroupConfig(model=model or str(WEIGHTS_FILE), min_group_size=min_group_size)
+    return ModelChoice(weights, load_network(str(weights), torch.float32).config.size, sism, PredictConfig())

@@ -44,7 +44,7 @@ class EmbedActor:
 
     def __init__(self, folder: str, model: str, batch_size: int, context: WorkerContext) -> None:
         self.folder, self.context, self.device = folder, context, devices.get_device()
-        self.predictor = Predictor(load_network(model), batch_size)
+        self.predictor = Predictor(load_network(model, torch.float32), batch_size)
 
     def __call__(self, task: Task) -> dict[str, Any]:
         rows, rejects = pickle.loads(task["payload"])

@@ -12,7 +12,7 @@ from pipeline.runtime import devices
 
 
 @lru_cache(maxsize=1)
-def load_network(model: str, dtype: torch.dtype = torch.float32) -> ICNet:
+def load_network(model: str, dtype: torch.dtype) -> ICNet:
     """The network, optimized for inference; on a CPU with one torch thread, as results depend on their number.
 
     Raises FileNotFoundError where there is no file, CheckpointError where it is not a checkpoint.

@@ -98,13 +98,17 @@ def test_mixed_photographs_are_found_in_their_groups(mixed, tmp_path):
 
 
 def test_maps_of_photographs_without_groups(mixed, tmp_path):
-    made = cosal.run("predict", mixed / "photographs", tmp_path / "out", "--ungrouped", "--no-gallery")
+    photos = shutil.copytree(mixed / "photographs", tmp_path / "photographs")
+    (photos / "broken.png").write_bytes(b"no image")
+    made = cosal.run("predict", photos, tmp_path / "out", "--ungrouped", "--no-gallery")
     assert made.exit_code == 0, made.output
     groups = tables.read_grouping(tmp_path / "out" / "groups.csv")
     for photo, group in groups.items():
         assert group is None or (tmp_path / "out" / group / f"{Path(photo).stem}.png").is_file()
     rejects = (tmp_path / "out" / "rejects.csv").read_text()
     assert all((photo in rejects) == (group is None) for photo, group in groups.items())
+    (broken,) = [line for line in rejects.splitlines() if "broken.png" in line]
+    assert "groups.csv" not in broken and "image" in broken.partition("broken.png")[2]
 
 
 def test_maps_of_groups_that_people_edited(mixed, tmp_path):
