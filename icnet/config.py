@@ -51,6 +51,9 @@ class Config:
     """The CFM sums l2-normalized correlation maps, as the program does, or raw ones, as the paper does."""
     output: Literal["finest", "mean"] = "finest"
     """The co-saliency map: the finest map of the decoder, or the mean of its four maps."""
+    sharpness: float = 1.0
+    """Factor of the logits of the co-saliency map, not of the maps that are supervised: above 1, soft maps become
+    harder, and pixels stay in the same order."""
     init: Literal["program", "paper", "he", "whitened", "delta"] = "program"
     """Weights of new layers: N(0, 0.01), N(0, 0.1) or He's. `whitened` and `delta` are He's, and the compressions in
     front of the blocks are principal components of the backbone's features of the training images (with `delta` only
@@ -69,6 +72,8 @@ class Config:
             raise ValueError(f"size must be at least {MIN_SIZE} px, got {self.size}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width must be in (0, 4], got {self.width}")
+        if not 0 < self.sharpness <= 10:
+            raise ValueError(f"sharpness must be in (0, 10], got {self.sharpness}")
         if self.similarity_maps and self.fusion != "cfm":
             raise ValueError("similarity_maps needs fusion cfm: without it there is no CSA map")
         if self.rearranged and (self.features, self.fusion) != ("scf", "cfm"):

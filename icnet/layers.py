@@ -49,3 +49,11 @@ class Residual(nn.Module):
         """Non-negative features of the same shape."""
         added: Tensor = self.second(self.first(features).relu_()) + features
         return added.relu_()
+
+
+def sharpen(maps: Float[Tensor, "..."], factor: float) -> Float[Tensor, "..."]:
+    """Maps in [0, 1] with their logits multiplied by a factor; 0, 0.5 and 1 stay."""
+    if factor == 1:
+        return maps
+    above, below = maps**factor, (1 - maps) ** factor
+    return above / (above + below)

@@ -17,7 +17,7 @@ from icnet.correlation import Cues
 from icnet.cosaliency import CosaliencyBlock
 from icnet.decoder import Decoder
 from icnet.initialization import fill_identity, initialize_weights
-from icnet.layers import Residual, disable_autocast, resize
+from icnet.layers import Residual, disable_autocast, resize, sharpen
 
 STAGES = (4, 5, 6)
 """The stages that have a co-saliency block: the three depths of the backbone."""
@@ -203,13 +203,18 @@ class ICNet(nn.Module):
         """A prediction for the images of each group."""
         sisms = sisms if self.config.sisms else torch.ones_like(sisms)
         csa, fused, weights = self.enhance(features, groups, self._pool_own_cues(features, sisms))
-        averaged = self.config.output == "mean" and not every_map
+        averaged = self.config.output == "mean"
         low = [self._open_batch(part) for part in features.low]
         found = self.decoder(self._open_batch(fused), low, self._open_batch(sisms), every_map or averaged)
         maps = torch.cat([resize(part[: sisms.shape[0]], sisms.shape[2:]) for part in found], dim=1)
-        if averaged:
-            maps = maps.mean(dim=1, keepdim=True)
+        if not every_map:
+            maps = self.choose_map(maps)
         return _split_predictions(maps, csa, weights, [count for count, _ in groups])
+
+    def choose_map(self, maps: Float[Tensor, "n k s s"]) -> Float[Tensor, "n 1 s s"]:
+        """The co-saliency map of the decoder's maps, coarse to fine: what `Config.output` and `sharpness` say."""
+        chosen = maps.mean(dim=1, keepdim=True) if self.config.output == "mean" else maps[:, -1:]
+        return sharpen(chosen, self.config.sharpness)
 
     def part(self, name: str) -> nn.Module:
         """A part of the network by name: `backbone`, `compress` and the like, or a part of the backbone.

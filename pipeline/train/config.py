@@ -194,6 +194,9 @@ class ModelConfig(params.Section):
     output: Literal["finest", "mean"] = Field(
         "finest", description="co-saliency map: the decoder's finest map, or the mean of its four maps"
     )
+    sharpness: float = Field(
+        1.0, gt=0, le=10, description="factor of the co-saliency map's logits; above 1, soft maps become harder"
+    )
     init: Literal["program", "paper", "he", "whitened", "delta"] = Field(
         "program",
         description="new layers: N(0, 0.01), N(0, 0.1) or He's; `whitened`: He's, with stages 4 and 5 compressed to"

@@ -74,9 +74,9 @@ def predict_group(training: Training, batch: Batch) -> Prediction:
 
 
 def select_map(training: Training, maps: Tensor) -> Tensor:
-    """The co-saliency map [n, 1, s, s] of all four maps [n, 4, s, s]: the finest or the mean, as `Config.output`."""
+    """The co-saliency map [n, 1, s, s] of all four maps [n, 4, s, s]."""
     model: ICNet = training.best_model
-    return maps.mean(dim=1, keepdim=True) if model.config.output == "mean" else maps[:, -1:]
+    return model.choose_map(maps)
 
 
 def draw_panel(table: pa.Table, found: Prediction, maps: Tensor, shown: Sequence[int]) -> np.ndarray:

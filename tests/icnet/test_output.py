@@ -8,6 +8,7 @@ import torch
 from icnet import checkpoint
 from icnet.config import Config
 from icnet.inference import Predictor, optimize
+from icnet.layers import sharpen
 from icnet.model import ICNet
 from tests.icnet.networks import ALL, SIZE
 
@@ -21,6 +22,13 @@ def finest(request):
 @pytest.fixture
 def mean(finest):
     network = ICNet(replace(finest.config, output="mean")).double().eval().requires_grad_(False)
+    network.load_state_dict(finest.state_dict())
+    return network
+
+
+@pytest.fixture
+def sharp(finest):
+    network = ICNet(replace(finest.config, sharpness=2.0)).double().eval().requires_grad_(False)
     network.load_state_dict(finest.state_dict())
     return network
 
@@ -69,3 +77,21 @@ def test_a_copy_for_inference_gives_the_mean_too(mean):
 def test_a_checkpoint_remembers_which_map_it_is(mean, tmp_path):
     checkpoint.save(mean.float(), tmp_path / "model.safetensors")
     assert checkpoint.load(tmp_path / "model.safetensors").config.output == "mean"
+
+
+def test_sharpness_multiplies_the_logits_of_the_map_and_of_no_supervised_map(finest, sharp):
+    images, sisms = group(4)
+    same(sharp(images, sisms), (2 * torch.logit(finest(images, sisms))).sigmoid())
+    same(*(network.predict(images, sisms, every_map=True).maps for network in (sharp, finest)))
+
+
+def test_pixels_that_are_certain_or_undecided_stay_as_they_are():
+    certain = torch.tensor([0.0, 0.5, 1.0])
+    for factor in (0.3, 1.0, 2.0, 10.0):
+        assert torch.equal(sharpen(certain, factor), certain)
+
+
+@pytest.mark.parametrize("factor", [0, -1, 11, float("nan")])
+def test_a_sharpness_out_of_range_is_refused(factor):
+    with pytest.raises(ValueError, match="sharpness"):
+        Config(sharpness=factor)
