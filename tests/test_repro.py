@@ -114,6 +114,7 @@ def test_a_table_of_version_0_1_is_unfinished_and_made_again(repository):
     assert run_dvc(repository, "status").strip() == UP_TO_DATE
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_that_dvc_has_taken_over_is_repaired_as_the_error_says(repository):
     file = repository / "data" / "samples" / "demo_unseen" / "shard-000000.parquet"
     good = file.read_bytes()

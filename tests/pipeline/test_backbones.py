@@ -34,7 +34,7 @@ def toys(tmp_path_factory):
     return folder / "demo" / "unseen"
 
 
-@pytest.fixture(params=BACKBONES)
+@pytest.fixture(params=[pytest.param("vgg16", marks=pytest.mark.slow), "dinov2_vits14"])
 def finished(request, toys, tmp_path, monkeypatch, ray_session):
     """A folder in which all stages ran with a backbone."""
     monkeypatch.chdir(tmp_path)

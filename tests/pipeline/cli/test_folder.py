@@ -107,6 +107,7 @@ def test_spreadsheets_do_not_run_names_as_formulas(model, tmp_path):
     assert read_csv(tmp_path / "out" / "scores.csv")[0]["group"] == "'=1+1"
 
 
+@pytest.mark.slow
 def test_maps_are_the_same_bytes_on_ray_and_in_this_process(model, ray_session, tmp_path):
     photos = photographs.write(tmp_path / "photos", {"apple": 9, "bear": 1, "chair": 3}) / "images"
     picture = (photos / "apple" / "0001.png").read_bytes()

@@ -67,11 +67,12 @@ def test_the_stage_on_ray_makes_the_same_bytes_and_keeps_them(made, ray_session,
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """The photographs of the documentation in one folder, in a random order of their names, and their true groups."""
+    """Photographs of the documentation in one folder, in a random order of their names, and their true groups."""
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "photographs").mkdir()
     rows = []
-    for number, file in enumerate(sorted(PHOTOGRAPHS.glob("*/*"), key=lambda file: file.stem[::-1])):
+    files = [file for group in ("hammer", "windmill") for file in sorted((PHOTOGRAPHS / group).iterdir())[:7]]
+    for number, file in enumerate(sorted(files, key=lambda file: file.stem[::-1])):
         name = f"{number:03d}{file.suffix}"
         shutil.copy(file, folder / "photographs" / name)
         rows.append([name, file.parent.name])

@@ -53,6 +53,7 @@ def test_refined_maps_are_the_plain_ones_with_the_edges_of_the_original_images(m
         assert {**after, "map": None} == {**before, "map": None}
 
 
+@pytest.mark.slow
 def test_refined_maps_are_the_same_bytes_on_ray_and_kept_by_the_next_run(model, ray_session, tmp_path, capsys):
     _, index, samples = make_samples(tmp_path)
     predict(index, samples, model, tmp_path / "threads", True)

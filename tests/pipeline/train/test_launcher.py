@@ -29,6 +29,7 @@ def test_machines_that_are_not_there_are_an_error_at_once(ray_session):
     assert (scaling.num_workers, scaling.use_gpu) == (1, False)
 
 
+@pytest.mark.slow
 def test_a_damaged_list_of_checkpoints_is_written_anew_from_the_whole_ones(make_job, tmp_path, ray_session):
     """The checkpoints are those that a real worker saves."""
     folder = tmp_path / "training"

@@ -66,6 +66,7 @@ def test_a_training_leaves_a_model_a_history_and_a_run_to_look_at(samples, tmp_p
     assert "model and history in" in said[-1]
 
 
+@pytest.mark.slow
 def test_whitened_compressions_that_are_frozen_are_kept(samples, tmp_path, ray_session, mlflow_here):
     config, network = (
         TrainConfig(**OPTIONS | {"freeze": ["backbone", "compress"]}),
@@ -135,6 +136,7 @@ def test_the_options_of_a_model_are_those_of_the_network():
     assert all(field.description for kind in (TrainConfig, ModelConfig) for field in kind.model_fields.values())
 
 
+@pytest.mark.slow
 def test_a_training_computes_in_the_memory_format_that_is_asked_for(make_job, tmp_path, ray_session):
     def look(config):
         worker = Worker(config["job"])
