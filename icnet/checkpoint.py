@@ -71,6 +71,21 @@ def read_metadata(file: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} is not a checkpoint that icnet saved: {error}") from error
 
 
+def read_config(file: str | Path) -> Config:
+    """The config of a checkpoint without its weights. The authors' checkpoints have none: then it is the default.
+
+    Raises FileNotFoundError where there is no file, CheckpointError where the config is not valid.
+    """
+    try:
+        fields = read_metadata(file).get("config")
+    except CheckpointError:
+        return Config()
+    try:
+        return Config() if fields is None else _read_config(fields)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
 def read_sism_method(file: str | Path) -> str:
     """The SOD method that a checkpoint was trained with; `{folder}` in its metadata is the folder of the checkpoint."""
     try:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from icnet import checkpoint
+from icnet.memory import estimate_memory
 from pipeline import tables
 from pipeline.predict.actors import MapsActor
 from pipeline.predict.config import PredictConfig
@@ -64,7 +66,8 @@ class MapsJob:
         return MapsMade(counts.rows, counts.rejects, sum(map(len, writer.missing)), seconds)
 
     def _predict(self, shards: list[Shard], writer: tables.TableWriter, executor: Executor) -> float:
-        pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, wants_gpu=True)
+        memory = estimate_memory(checkpoint.read_config(self.model), self.config.batch_size)
+        pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, wants_gpu=True, memory=memory)
         network = {
             "model": str(self.model.resolve()),
             "batch_size": self.config.batch_size,
