@@ -10,6 +10,7 @@ from icnet.sod.base import Spec
 from pipeline import tables, tracking
 from pipeline.metrics.records import ICNET, IN_FIELD, ORIGINAL, RESIZED
 from pipeline.metrics.sums import read_sums
+from pipeline.register.card import write_card
 from pipeline.register.config import RegisterConfig
 from pipeline.register.gate import Board, Criterion, Verdict, judge_challenger, load_board
 from pipeline.register.package import publish_model
@@ -72,6 +73,7 @@ def add_version(registry: Registry, inputs: Inputs, config: RegisterConfig) -> t
         "data": facts.get("dataset", "unknown"),
         "data_licence": config.data_licence,
         "sod": inputs.sod,
+        "backbone": network.get("backbone", "vgg16"),
         "size": network["size"],
         "width": network["width"],
     }
@@ -98,14 +100,16 @@ def decide_champion(registry: Registry, number: str, ours: Board, benchmarks: li
     return verdict
 
 
-def apply_verdict(registry: Registry, number: str, verdict: Verdict) -> str:
-    """Move the aliases, and note the verdict on the version. Returns the version's alias."""
+def apply_verdict(registry: Registry, number: str, verdict: Verdict, scores: Board, size: str) -> str:
+    """Move the aliases, and note the verdict and a card on the version. Returns the version's alias."""
     if verdict.better:
         registry.promote(number)
     else:
         registry.set_alias(CHALLENGER, number)
     gate = "passed" if verdict.better else "not passed"
-    registry.annotate(number, f"Gate {gate}: {verdict.reason}", gate=gate, gate_reason=verdict.reason)
+    sentence, address = f"Gate {gate}: {verdict.reason}", f"models:/{registry.name}/{number}"
+    card = write_card(sentence, scores, size, registry.get_version(number).tags, address)
+    registry.annotate(number, card, gate=gate, gate_reason=verdict.reason)
     return CHAMPION if verdict.better else CHALLENGER
 
 
@@ -129,8 +133,9 @@ def register_model(
             return _print_result(registry, receipt)
         registry.create_model(DESCRIPTION)
         number, run = add_version(registry, inputs, config)
-        verdict = decide_champion(registry, number, load_board(inputs.scores, config.size), benchmarks, config)
-        alias = apply_verdict(registry, number, verdict)
+        scores = load_board(inputs.scores, config.size)
+        verdict = decide_champion(registry, number, scores, benchmarks, config)
+        alias = apply_verdict(registry, number, verdict, scores, config.size)
         champion = int(registry.get_aliases()[CHAMPION])
     receipt = Receipt(config.name, int(number), alias, champion, verdict.reason, run.id, key)
     receipt.write(out)

@@ -29,6 +29,8 @@ def test_the_champion_changes_only_for_a_better_model(registry, place):
     assert registry.get_aliases() == {"champion": "3", "challenger": "4", "previous": "1"}
     version = registry.get_version("4")
     assert version.tags["gate_reason"] == worse["reason"] and worse["reason"] in version.description
+    assert "| small | 24 | 8 | 0." in version.description and 'load_model("models:/' in version.description
+    assert "width 0.125" in version.description.replace("\\", "")
     assert [registry.get_version(n).tags["gate"] for n in "1234"] == ["passed", "not passed", "passed", "not passed"]
 
     left, taken = roll_back(registry)
