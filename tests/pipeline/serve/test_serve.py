@@ -63,7 +63,7 @@ def test_maps_and_weights_are_those_of_the_library(endpoint, model):
         assert [row["photograph"] for row in rows] == ["photo 0.png", "photo 1.png", "photo 2.png"]
         for row, map_, weight in zip(rows, expected.maps, expected.weights, strict=True):
             found = images.decode_gray(archive.read(row["map"])).astype(int)
-            assert found.shape == map_.shape and np.abs(found - map_ * 255).mean() <= 0.5
+            assert found.shape == map_.shape and np.abs(found - map_ * 255).max() <= 2
             assert row["weight"] == pytest.approx(float(weight), abs=1e-2)
 
 
