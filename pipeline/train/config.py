@@ -119,6 +119,7 @@ class TrainConfig(params.Section):
     )
     validate_every: Count = Field(1, description="epochs between validations")
     panels_every: Count = Field(10, description="epochs between pictures of the validation groups in MLflow")
+    num_panels: int = Field(20, ge=0, description="validation groups with pictures in MLflow, evenly spaced")
     checkpoint_every: Count = Field(1, description="epochs between checkpoints; the best epoch always has one")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints within an epoch; null: none")
     max_failures: int = Field(3, ge=0, description="restarts from the last checkpoint after a worker died")
@@ -144,7 +145,7 @@ class TrainConfig(params.Section):
         return self
 
 
-OPERATIONAL = {"prefetch_threads", "panels_every", "checkpoint_every", "checkpoint_steps", "max_failures"}
+OPERATIONAL = {"prefetch_threads", "panels_every", "num_panels", "checkpoint_every", "checkpoint_steps", "max_failures"}
 """Options that cannot change the model: a training continues, and a finished one stays valid, when they change."""
 
 

@@ -14,6 +14,9 @@ from pipeline.train.job import Job, TrainError
 from pipeline.train.ray_compat import GlooConfig, Trainer
 from pipeline.train.worker import Worker
 
+RANK_TIMEOUT_S = 3 * 3600
+"""How long ranks wait for one another: one may validate groups for hours while the others have none left."""
+
 
 def train_worker(config: dict[str, Job]) -> None:
     """The function that Ray Train runs on every worker."""
@@ -43,7 +46,7 @@ def run_training(job: Job, scaling: ScalingConfig, folder: Path) -> ray.train.Re
         train_worker,
         train_loop_config={"job": job},
         torch_config=(GlooConfig if os.environ.get("RAY_ADDRESS") else TorchConfig)(
-            backend="nccl" if scaling.use_gpu else "gloo"
+            backend="nccl" if scaling.use_gpu else "gloo", timeout_s=RANK_TIMEOUT_S
         ),
         scaling_config=scaling,
         run_config=RunConfig(

@@ -1,6 +1,9 @@
 """Validation during training: whole groups, scores over all ranks, and a picture of each group."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +22,7 @@ from pipeline.train.dataset import BatchLoader
 from pipeline.train.split import Groups
 
 MAX_IMAGES = 64
-"""Images of a group that are predicted in one pass; larger groups take two passes."""
+"""Images of a group that are in memory together; larger groups take several passes."""
 CPU_BATCH, GPU_BATCH = 4, 32
 """Images that go through the network at once."""
 PANEL_IMAGES = 5
@@ -28,11 +31,19 @@ COLUMNS = ("image", "SISM", "CSA map", "prediction", "mask")
 
 
 class Validation:
-    """One rank's share of the validation groups."""
+    """One rank's share of the validation groups, and those of them that have a panel.
 
-    def __init__(self, groups: Groups, loader: BatchLoader, ranks: int, rank: int, threads: int) -> None:
+    `num_panels`: evenly spaced groups, of all ranks, that have one. At most MAX_IMAGES images of a group, and those
+    that `threads` load ahead, are in memory.
+    """
+
+    def __init__(
+        self, groups: Groups, loader: BatchLoader, ranks: int, rank: int, threads: int, num_panels: int
+    ) -> None:
         names = sorted(groups)
         self.groups = {name: groups[name] for name in names[rank::ranks]}
+        places = np.linspace(0, len(names) - 1, min(num_panels, len(names))).round().astype(int)
+        self.shown = {names[place] for place in places} & self.groups.keys()
         self.loader, self.threads = loader, threads
 
     def score(self, training: Training) -> dict[str, float]:
@@ -42,35 +53,69 @@ class Validation:
         """
         training.share_best_model()
         sums = _Sums(training.loss)
-        for batch in self._load_groups():
-            found = predict_group(training, batch)
-            sums.add(found.maps.float().cpu(), select_map(training, found.maps).float().cpu(), batch.masks)
+        for piece in self._predict(training, list(self.groups.values())):
+            maps = piece.found.maps.float()
+            sums.add(maps.cpu(), select_map(training, maps).cpu(), piece.batch.masks.cpu())
         return sums.means(training.device)
 
-    def draw_panels(self, training: Training) -> Iterable[tuple[str, np.ndarray]]:
-        """(group, picture) of this rank's groups, with the same images of a group every time."""
-        for (group, rows), batch in zip(self.groups.items(), self._load_groups(), strict=True):
-            shown = np.linspace(0, len(rows) - 1, min(PANEL_IMAGES, len(rows))).round().astype(int).tolist()
-            table = self.loader.samples.take([rows[place] for place in shown])
-            found = predict_group(training, batch)
-            yield group, draw_panel(table, found, select_map(training, found.maps), shown)
+    def draw_panels(self, training: Training) -> Iterator[tuple[str, np.ndarray]]:
+        """(group, picture) of this rank's groups with a panel, with the same images of a group every time."""
+        names = [name for name in self.groups if name in self.shown]
+        pieces = self._predict(training, [self.groups[name] for name in names])
+        for group, of_group in groupby(pieces, key=lambda piece: piece.group):
+            rows = self.groups[names[group]]
+            places = np.linspace(0, len(rows) - 1, min(PANEL_IMAGES, len(rows))).round().astype(int)
+            chosen = [piece.choose(rows[place] for place in places) for piece in of_group]
+            found = join_predictions([prediction for some, prediction in chosen if some])
+            table = self.loader.samples.take([row for some, _ in chosen for row in some])
+            yield names[group], draw_panel(table, found, select_map(training, found.maps))
 
-    def _load_groups(self) -> Iterable[Batch]:
-        return prefetch(self.loader.load_plain, self.groups.values(), self.threads)
+    @torch.no_grad()
+    def _predict(self, training: Training, groups: Sequence[Sequence[int]]) -> Iterator["_Piece"]:
+        """All four maps of whole groups of any size, piece by piece, by the weights to keep."""
+        model: ICNet = training.best_model
+        predictor = Predictor(model.eval(), GPU_BATCH if training.device.type == "cuda" else CPU_BATCH)
+        divided = [[rows[at : at + MAX_IMAGES] for at in range(0, len(rows), MAX_IMAGES)] for rows in groups]
+        order = [rows for pieces in divided for rows in pieces * (1 + predictor.looks * (len(pieces) > 1))]
+        loaded = prefetch(self.loader.load_plain, order, self.threads)
+
+        def load() -> Batch:
+            return next(loaded).to(training.device)
+
+        for group, pieces in enumerate(divided):
+            with training.autocast():
+                cues = None
+                if len(pieces) > 1:
+                    cues = predictor.gather_cues(partial(_load_pairs, load, len(pieces)))
+            for rows in pieces:
+                batch = load()
+                with training.autocast():
+                    found = predictor.predict(batch.images, batch.sisms, cues, every_map=True)
+                yield _Piece(group, rows, batch, found)
 
 
-@torch.no_grad()
-def predict_group(training: Training, batch: Batch) -> Prediction:
-    """All four maps of a whole group of any size, by the weights to keep."""
-    model: ICNet = training.best_model
-    predictor = Predictor(model.eval(), GPU_BATCH if training.device.type == "cuda" else CPU_BATCH)
-    batch = batch.to(training.device)
-    with training.autocast():
-        if len(batch) <= MAX_IMAGES:
-            return predictor.predict(batch.images, batch.sisms, every_map=True)
-        pairs = list(zip(batch.images.split(MAX_IMAGES), batch.sisms.split(MAX_IMAGES), strict=True))
-        cues = predictor.gather_cues(lambda: pairs)
-        return join_predictions([predictor.predict(*pair, cues, every_map=True) for pair in pairs])
+def _load_pairs(load: Callable[[], Batch], count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and SISMs of the next batches."""
+    for _ in range(count):
+        batch = load()
+        yield batch.images, batch.sisms
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A prediction for some rows of a group, given by its number."""
+
+    group: int
+    rows: Sequence[int]
+    batch: Batch
+    found: Prediction
+
+    def choose(self, wanted: Iterable[int]) -> tuple[list[int], Prediction]:
+        """Those of the wanted rows that are in this piece, and the prediction for them alone."""
+        rows = [row for row in wanted if row in self.rows]
+        places = [self.rows.index(row) for row in rows]
+        csa = {stage: maps[places] for stage, maps in self.found.csa.items()}
+        return rows, Prediction(self.found.maps[places], csa, self.found.weights[places])
 
 
 def select_map(training: Training, maps: Tensor) -> Tensor:
@@ -79,10 +124,10 @@ def select_map(training: Training, maps: Tensor) -> Tensor:
     return model.choose_map(maps)
 
 
-def draw_panel(table: pa.Table, found: Prediction, maps: Tensor, shown: Sequence[int]) -> np.ndarray:
+def draw_panel(table: pa.Table, found: Prediction, maps: Tensor) -> np.ndarray:
     """A row per image: the image, its SISM, the CSA map of stage 5, the prediction and the mask."""
     rows = []
-    for row, place in zip(table.to_pylist(), shown, strict=True):
+    for place, row in enumerate(table.to_pylist()):
         csa = found.csa.get(5)
         attention = None if csa is None else images.quantize(csa[place, 0].float())
         prediction = images.quantize(maps[place, 0].float())

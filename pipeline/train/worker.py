@@ -61,7 +61,10 @@ class Worker:
         self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, gpu, stored)
         self.threads = job.config.prefetch_threads or (min(8, cores) if gpu else 1)
         held = job.split.validation
-        self.validation = Validation(held, self.loader, self.ranks, self.rank, self.threads) if held else None
+        self.validation = None
+        if held:
+            ranks = self.ranks, self.rank
+            self.validation = Validation(held, self.loader, *ranks, self.threads, job.config.num_panels)
 
     def plan_steps(self, epoch: int, position: int) -> list[list[BatchSlot]]:
         """This rank's slots in every step that is left of an epoch after `position` batches."""

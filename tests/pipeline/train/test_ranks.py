@@ -35,7 +35,7 @@ def train_rank(rank, job, groups, folder):
         trained.step([loader.load_slot(slot, 0) for slot in slots])
     (folder / f"{rank}").mkdir()
     trained.save(folder / f"{rank}")
-    scores = Validation({name: groups[name] for name in HELD}, loader, 2, rank, 1).score(trained)
+    scores = Validation({name: groups[name] for name in HELD}, loader, 2, rank, 1, 0).score(trained)
     torch.save(scores, folder / f"scores-{rank}")
     dist.destroy_process_group()
 
@@ -51,6 +51,6 @@ def test_two_ranks_have_equal_buffers_and_averages_and_score_the_saved_model(mak
     alone = make_training(job, EpochLayout(), lambda model: model)
     alone.load(tmp_path / "0")
     loader = BatchLoader(open_memory_map(job.samples), 0)
-    expected = Validation({name: groups[name] for name in HELD}, loader, 1, 0, 1).score(alone)
+    expected = Validation({name: groups[name] for name in HELD}, loader, 1, 0, 1, 0).score(alone)
     for rank in (0, 1):
         assert torch.load(tmp_path / f"scores-{rank}", weights_only=False) == pytest.approx(expected, abs=1e-5)
