@@ -106,6 +106,14 @@ def group_command(
     ] = None,
     sism_method: Annotated[str | None, typer.Option("--sism", help="SOD method. Default: the model's.")] = None,
     smallest: Annotated[int, typer.Option(min=2, help="Photographs of the smallest group.")] = 5,
+    cohesion: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.99, help="Smallest mean cosine of a group. Default: 0.25.", show_default=False),
+    ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option(help="`onnx:FILE` describes photographs in place of the model's SIVs.", show_default=False),
+    ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="CSV file of the true groups, photo and group: print how well they were found.")
     ] = None,
@@ -123,7 +131,8 @@ def group_command(
     from pipeline.cli.grouping import GroupOptions, group_folder
     from pipeline.group.config import GroupConfig
 
-    config = GroupConfig(model=model or str(WEIGHTS_FILE), min_group_size=smallest)
+    given = {} if cohesion is None else {"cohesion": cohesion}
+    config = GroupConfig(model=model or str(WEIGHTS_FILE), embedding=embedding, min_group_size=smallest, **given)
     print(group_folder(photos, out, GroupOptions(config, sism_method, ray, links, truth)).format_text(out))
 
 

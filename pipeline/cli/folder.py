@@ -22,7 +22,7 @@ from pipeline.cli.gallery import (
     write_pages,
     write_thumbnails,
 )
-from pipeline.cli.grouping import GROUPS_FILE, GroupOptions, find_photograph_groups
+from pipeline.cli.grouping import GROUPS_FILE, GroupOptions, find_photograph_groups, list_tables
 from pipeline.cli.groups import SISM_BATCH_SIZE, GroupRun, MadeTables, ModelChoice, needs_ray
 from pipeline.cli.models import FoundModel, find_model
 from pipeline.cli.output import WORK_FOLDER, OutputFolder
@@ -44,6 +44,7 @@ from pipeline.runtime.csv_files import format_csv
 from pipeline.runtime.networks import load_network
 from pipeline.runtime.report import format_count
 from pipeline.sism.config import SismConfig
+from pipeline.sism.known import KnownSamples
 from pipeline.sism.samples import SamplesJob
 
 SCORES = ("weight", "area", "agreement", "saliency")
@@ -161,7 +162,8 @@ class FolderRun:
             made = [self._compute_on_ray(model)]
             self._write_group(made[0])
         else:
-            made = GroupRun(self.work / "index", self.work, model, self._write_group).run()
+            known = KnownSamples.read(list_tables(self.work).samples) if self.options.ungrouped else None
+            made = GroupRun(self.work / "index", self.work, model, self._write_group, known).run()
         self._write_scores(made)
         rejects = self._write_rejects(made)
         if self.options.gallery:

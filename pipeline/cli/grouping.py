@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -94,15 +94,28 @@ def group_folder(photos: Sequence[Path], out: Path, options: GroupOptions) -> Gr
     return GroupSummary(found, len(rejects), scores)
 
 
+class UngroupedTables(NamedTuple):
+    """The tables of all photographs as one group."""
+
+    index: Path
+    samples: Path
+    embeddings: Path
+
+
+def list_tables(work: Path) -> UngroupedTables:
+    """The tables that `find_photograph_groups` keeps below `work`."""
+    return UngroupedTables(*(work / "ungrouped" / name for name in UngroupedTables._fields))
+
+
 def find_photograph_groups(
     photographs: Photographs, work: Path, options: GroupOptions
 ) -> tuple[list[GroupedPhoto], list[dict[str, Any]]]:
     """The groups of photographs, and rows of REJECTS; `work` keeps what is computed."""
     model = _find_model(options, work / "model")
-    index, samples, embeddings = (work / "ungrouped" / name for name in ("index", "samples", "embeddings"))
-    count = photographs.write_index(index)
-    samples_job = SamplesJob(index, samples, model.sism, model.size)
-    embeddings_job = EmbeddingsJob(samples, model.weights, embeddings, options.config)
+    made = list_tables(work)
+    count = photographs.write_index(made.index)
+    samples_job = SamplesJob(made.index, made.samples, model.sism, model.size)
+    embeddings_job = EmbeddingsJob(made.samples, model.weights, made.embeddings, options.config)
     if needs_ray(options.ray, count):
         from pipeline.runtime.stream import RayExecutor
 
@@ -116,9 +129,9 @@ def find_photograph_groups(
                 samples_job.run(ThreadExecutor(pool, 0, progress.update))
             with Progress("embeddings", count) as progress:
                 embeddings_job.run(ThreadExecutor(pool, 0, progress.update))
-    found = read_embeddings(embeddings)
-    rejects = [row for table in (index, samples, embeddings) for row in tables.read_rejects(table).to_pylist()]
-    return list_photos(found, find_groups(found, options.config), index), rejects
+    found = read_embeddings(made.embeddings)
+    rejects = [row for table in made for row in tables.read_rejects(table).to_pylist()]
+    return list_photos(found, find_groups(found, options.config), made.index), rejects
 
 
 def link_photographs(root: Path, photos: Sequence[GroupedPhoto], out: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.predict.maps import MapsJob
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.threads import StoppedError, ThreadExecutor, ThreadPool
 from pipeline.sism.config import SismConfig
+from pipeline.sism.known import KnownSamples
 from pipeline.sism.samples import SamplesJob
 
 SISM_BATCH_SIZE = 4
@@ -57,10 +58,17 @@ def needs_ray(wanted: bool | None, num_images: int) -> bool:
 class GroupRun:
     """Computes the groups of an index. Threads of a pool work on the first groups first."""
 
-    def __init__(self, index: Path, work: Path, model: ModelChoice, write_group: Callable[[MadeTables], None]) -> None:
-        """`write_group` gets the finished tables of each group."""
+    def __init__(
+        self,
+        index: Path,
+        work: Path,
+        model: ModelChoice,
+        write_group: Callable[[MadeTables], None],
+        known: KnownSamples | None = None,
+    ) -> None:
+        """`write_group` gets the finished tables of each group. `known`: samples that need not be made again."""
         self.root, self.rows = tables.load_manifest(index)["root"], tables.read_table(index)
-        self.work, self.model, self.write_group = work, model, write_group
+        self.work, self.model, self.write_group, self.known = work, model, write_group, known
 
     def run(self, num_threads: int | None = None) -> list[MadeTables]:
         """Compute all groups, or what is missing of them; returns their tables in the order of their names.
@@ -94,7 +102,9 @@ class GroupRun:
         folder = self._find_folder(name)
         index, made = folder / "index", MadeTables(folder / "samples", folder / "maps")
         tables.write_table(index, rows, [], stage="index", root=self.root)
-        samples_job = SamplesJob(index, made.samples, self.model.sism, self.model.size, one_group_per_shard=True)
+        samples_job = SamplesJob(
+            index, made.samples, self.model.sism, self.model.size, one_group_per_shard=True, known=self.known
+        )
         samples = samples_job.run(ThreadExecutor(pool, number, self.sism_progress.update))
         self.sism_progress.update(samples.images - samples.computed)
         maps_job = MapsJob(

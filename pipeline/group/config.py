@@ -11,6 +11,11 @@ class GroupConfig(params.Section):
     model: str = Field(
         "weights/icnet.safetensors", description="checkpoint whose SIVs describe the salient objects of the photographs"
     )
+    embedding: str | None = Field(
+        None,
+        description="what describes a photograph instead of its SIVs: `onnx:` and the file of a network, with the"
+        " options of the SOD method `onnx`. `cohesion` and `copies` then need other values",
+    )
     min_group_size: int = Field(5, ge=2, description="smallest group; photographs of smaller ones are unsorted")
     neighbors: int = Field(
         3, ge=1, description="photographs that must be near one another to begin a group; more: fewer, larger groups"

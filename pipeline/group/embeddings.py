@@ -1,6 +1,5 @@
 """The embeddings of a samples table, computed by any executor."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,10 +8,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from icnet import checkpoint
+from icnet.memory import estimate_memory
 from pipeline import tables
 from pipeline.group.config import GroupConfig
+from pipeline.group.embedders import identify_embedder, resolve_embedding
 from pipeline.group.worker import EmbedActor, ReadSamples
-from pipeline.runtime.executor import Executor
+from pipeline.runtime.executor import Executor, Work
 from pipeline.tables import Shard
 
 OUTPUT_VERSION = 1
@@ -42,44 +44,46 @@ class EmbeddingsJob:
     def run(self, executor: Executor) -> EmbeddingsMade:
         """Compute the embeddings of the samples, or those that are missing.
 
-        Raises TableError if the samples are unfinished, and CheckpointError if `model` is not a checkpoint.
+        Raises TableError if the samples are unfinished, CheckpointError if `model` is not a checkpoint, and SodError if
+        the network of `config.embedding` cannot be run.
         """
-        weights = hashlib.sha256(self.model.read_bytes()).hexdigest()
-        shards = plan_embeddings(self.samples, self.config, weights)
+        embedding = resolve_embedding(self.config.embedding)
+        made_by = identify_embedder(self.model, embedding)
+        shards = plan_embeddings(self.samples, self.config, made_by)
         seconds = 0.0
         with tables.TableWriter(self.embeddings, shards, tables.EMBEDDINGS, self.storage) as writer:
             if writer.missing:
                 with executor.connect():
-                    seconds = self._compute(writer, executor)
-            counts = writer.finish(stage="group", model=weights)
+                    seconds = self._compute(writer, embedding, executor)
+            counts = writer.finish(stage="group", embedder=made_by)
         return EmbeddingsMade(counts.rows, counts.rejects, sum(map(len, writer.missing)), seconds)
 
-    def _compute(self, writer: tables.TableWriter, executor: Executor) -> float:
-        pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, wants_gpu=True)
+    def _compute(self, writer: tables.TableWriter, embedding: str | None, executor: Executor) -> float:
+        memory = estimate_memory(checkpoint.read_config(self.model), self.config.batch_size)
+        pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, wants_gpu=True, memory=memory)
         arguments = {
             "folder": writer.address,
             "model": str(self.model.resolve()),
+            "embedding": embedding,
             "batch_size": self.config.batch_size,
             "context": executor.context,
         }
         read = ReadSamples(str(self.samples.resolve()))
         return executor.process_shards(
             writer.missing,
-            read.__call__,
-            EmbedActor,
-            arguments,
+            Work(read.__call__, EmbedActor, arguments),
             pool,
             "embeddings",
             partial(tables.name_row, self.samples),
         )
 
 
-def plan_embeddings(samples: Path, config: GroupConfig, model: str) -> list[Shard]:
-    """Shards of at most `shard_size` images; `model` is the SHA-256 of the weights."""
+def plan_embeddings(samples: Path, config: GroupConfig, embedder: str) -> list[Shard]:
+    """Shards of at most `shard_size` images; `embedder` identifies what describes them."""
     rows = tables.read_table(samples, ["group", "name"])
     entries = tables.load_manifest(samples)["shards"]
     keys = [entry["key"] for entry in entries for _ in range(entry["rows"])]
-    made_by = tables.make_key("group", OUTPUT_VERSION, model, {"batch_size": config.batch_size})
+    made_by = tables.make_key("group", OUTPUT_VERSION, embedder, {"batch_size": config.batch_size})
     return tables.plan_shards(rows.append_column("sample", pa.array(keys, pa.string())), config.shard_size, made_by)
 
 

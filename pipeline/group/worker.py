@@ -5,17 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from icnet import images
-from icnet.correlation import Cues, l2_normalize
 from icnet.images import Pixels
-from icnet.inference import Predictor
 from pipeline import tables
-from pipeline.runtime import devices, guards
+from pipeline.group.embedders import make_embedder
+from pipeline.runtime import guards
 from pipeline.runtime.executor import Task, WorkerContext
-from pipeline.runtime.networks import load_network
 from pipeline.tables import Shard
 
 COLUMNS = ["group", "name", "image", "sism"]
@@ -42,36 +38,26 @@ class ReadSamples:
 class EmbedActor:
     """Writes the shards of the table of embeddings."""
 
-    def __init__(self, folder: str, model: str, batch_size: int, context: WorkerContext) -> None:
-        self.folder, self.context, self.device = folder, context, devices.get_device()
-        self.predictor = Predictor(load_network(model, torch.float32), batch_size)
+    def __init__(self, folder: str, model: str, embedding: str | None, batch_size: int, context: WorkerContext) -> None:
+        self.folder, self.batch_size, self.context = folder, batch_size, context
+        self.embed = make_embedder(model, embedding, batch_size)
 
     def __call__(self, task: Task) -> dict[str, Any]:
         rows, rejects = pickle.loads(task["payload"])
-        step = self.predictor.batch_size
-        batches = [rows[start : start + step] for start in range(0, len(rows), step)]
+        batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
         made = [row for part in self.context.map_batches(self._embed, batches) for row in part]
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
         if not task.get("trial"):
             tables.write_shard(self.folder, shard, tables.EMBEDDINGS, made, rejects)
         return {"number": shard.number, "images": len(shard)}
 
-    @torch.inference_mode()
     def _embed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        inputs = images.normalize(np.stack([row["image"] for row in rows])).to(self.device)
-        sisms = images.scale_maps(np.stack([row["sism"] for row in rows])).to(self.device)
-        embeddings = join_sivs(self.predictor.intra_cues(inputs, sisms))
+        embeddings = self.embed([row["image"] for row in rows], [row["sism"] for row in rows])
         self.context.report_progress(len(rows))
         return [
             {"group": row["group"], "name": row["name"], "embedding": embedding, "hash": compute_hash(row["image"])}
             for row, embedding in zip(rows, embeddings, strict=True)
         ]
-
-
-def join_sivs(cues: Cues) -> NDArray[np.float16]:
-    """The SIVs of the foreground of all blocks, [n, 3 c], of length 1: equal parts of each block."""
-    sivs = torch.cat([block[:, 0].float() for block in cues.sivs], dim=1)
-    return l2_normalize(sivs, dim=1).half().cpu().numpy()
 
 
 def compute_hash(image: Pixels) -> int:

@@ -5,16 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from icnet import images
 from icnet.correlation import Cues
-from icnet.images.refine import refine
 from icnet.inference import Predictor, average_siv_weights
 from icnet.model import Prediction
-from pipeline import tables
 from pipeline.predict.config import Precision
 from pipeline.predict.cue_files import (
     GroupPart,
@@ -28,15 +24,12 @@ from pipeline.predict.cue_files import (
 )
 from pipeline.predict.inputs import Batch, Row, make_batches
 from pipeline.predict.plan import space_evenly
+from pipeline.predict.writing import NETWORK_SHARE, make_unsized_row
 from pipeline.runtime import devices
 from pipeline.runtime.executor import Task, WorkerContext
 from pipeline.runtime.networks import load_network
-from pipeline.tables import Shard
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-
-NETWORK_SHARE = 0.9
-"""Share of the network in the time of an image, for the progress bar. The rest is the PNG file of the map."""
 
 
 class NetworkActor:
@@ -103,60 +96,34 @@ class WeightsActor(NetworkActor):
 
 
 class MapsActor(NetworkActor):
-    """Writes the shards of co-saliency maps."""
+    """Makes the rows of shards of co-saliency maps; `WriteMaps` gives them their size and writes them."""
 
-    def __init__(self, folder: str, parts: dict[str, GroupPart], **network: Any) -> None:
+    def __init__(self, parts: dict[str, GroupPart], **network: Any) -> None:
         """`parts`: by shard key, the shards of large groups."""
         super().__init__(**network)
-        self.folder, self.parts = folder, parts
+        self.parts = parts
 
-    def __call__(self, task: Task) -> dict[str, Any]:
+    def __call__(self, task: Task) -> Task:
         part, rows = self.parts.get(task["key"]), []
         for batch in self.make_batches(task):
             rows += self._predict_subgroups(batch) if part is None else self._predict_part(batch, part)
-        shard = Shard(task["number"], task["start"], task["stop"], task["key"])
-        if not task.get("trial"):
-            tables.write_shard(self.folder, shard, tables.MAPS, rows, pickle.loads(task["payload"])[1])
-        return {"number": shard.number, "images": len(shard)}
+        return {**task, "payload": pickle.dumps((rows, pickle.loads(task["payload"])[1]), protocol=5)}
 
     def _predict_subgroups(self, batch: Batch) -> list[Row]:
         predictions = self.predictor.predict_groups(batch.images, batch.sisms, batch.sizes)
         made: list[Row] = []
         for rows, prediction in zip(batch.subgroups, predictions, strict=True):
             weights = average_siv_weights(prediction.weights[space_evenly(len(rows))])
-            made += self._make_rows(rows, prediction, weights)
+            made += _make_rows(rows, prediction, weights)
         return made
 
     def _predict_part(self, batch: Batch, part: GroupPart) -> list[Row]:
         (rows,) = batch.subgroups
         prediction = self.predictor.predict(batch.images, batch.sisms, load_cues(part.cues).to(self.device))
         weights = load_weights(part.weights)[[part.start + row["place"] for row in rows]]
-        return self._make_rows(rows, prediction, weights)
-
-    def _make_rows(self, rows: list[Row], prediction: Prediction, weights: Tensor) -> list[Row]:
-        def make_row(parts: tuple[Row, np.ndarray, float]) -> Row:
-            row = _make_row(*parts)
-            self.context.report_progress(1 - NETWORK_SHARE)
-            return row
-
-        maps = prediction.maps.float()[:, 0].cpu().numpy()
-        return self.context.map_batches(make_row, zip(rows, maps, weights.tolist(), strict=True))
+        return _make_rows(rows, prediction, weights)
 
 
-def _make_row(sample: Row, map_: np.ndarray, weight: float) -> Row:
-    """The MAPS row of a sample: its map [s, s] at the size of the original image, refined if that is known, and its
-    scores."""
-    resized = images.resize(images.quantize(map_), (sample["height"], sample["width"]))
-    if "original" in sample:
-        resized = refine(resized, sample["original"].decode())
-    in_map, in_sism = map_ > 0.5, sample["sism"] > 127
-    union = np.count_nonzero(in_map | in_sism)
-    return {
-        "group": sample["group"],
-        "name": sample["name"],
-        "map": images.encode(resized),
-        "weight": weight,
-        "area": float(in_map.mean()),
-        "agreement": np.count_nonzero(in_map & in_sism) / union if union else 1.0,
-        "saliency": float(sample["sism"].mean() / 255),
-    }
+def _make_rows(rows: list[Row], prediction: Prediction, weights: Tensor) -> list[Row]:
+    maps = prediction.maps.float()[:, 0].cpu().numpy()
+    return [make_unsized_row(*parts) for parts in zip(rows, maps, weights.tolist(), strict=True)]

@@ -18,7 +18,7 @@ from pipeline.predict.cue_files import (
 )
 from pipeline.predict.inputs import ReadSamples
 from pipeline.predict.plan import MAX_SAMPLED_IMAGES
-from pipeline.runtime.executor import ActorPool, Executor
+from pipeline.runtime.executor import ActorPool, Executor, Work
 from pipeline.tables import Shard
 
 
@@ -48,13 +48,15 @@ def prepare_large_groups(
         todo = [shard for shards in groups for shard in shards if not name_cues_file(work, shard.key, look).is_file()]
         look_arguments = {"look": look, "group_keys": group_keys, **arguments}
         label = f"SIVs of large groups, look {look + 1} of {looks}"
-        executor.process_shards(todo, read.__call__, CuesActor, look_arguments, pool, label, name_row, False)
+        executor.process_shards(
+            todo, Work(read.__call__, CuesActor, look_arguments), pool, label, name_row, may_skip=False
+        )
         for shards in groups:
             _merge_cues(shards, work, look)
     todo = [whole for whole in map(_join_shards, groups) if not name_weights_file(work, whole.key).is_file()]
     read_some = ReadSamples(str(read.samples), read.subgroup_size, MAX_SAMPLED_IMAGES)
-    label = "weights in large groups"
-    executor.process_shards(todo, read_some.__call__, WeightsActor, arguments, pool, label, name_row, False)
+    work_of_sample = Work(read_some.__call__, WeightsActor, arguments)
+    executor.process_shards(todo, work_of_sample, pool, "weights in large groups", name_row, may_skip=False)
     return {shard.key: _make_part(shard, shards[0], work, looks - 1) for shards in groups for shard in shards}
 
 

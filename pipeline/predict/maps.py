@@ -15,7 +15,8 @@ from pipeline.predict.inputs import ReadSamples
 from pipeline.predict.large_groups import prepare_large_groups
 from pipeline.predict.originals import find_originals
 from pipeline.predict.plan import find_large_groups, plan_maps
-from pipeline.runtime.executor import Executor
+from pipeline.predict.writing import WriteMaps
+from pipeline.runtime.executor import Executor, Work
 from pipeline.tables import Shard
 
 MIN_SALIENCY = 0.02
@@ -82,9 +83,10 @@ class MapsJob:
                 raise ValueError("config.refine needs an index table")
             originals = find_originals(self.index, self.samples, executor)
             read = ReadSamples(str(self.samples.resolve()), self.config.subgroup_size, originals=originals)
-        arguments = {"folder": writer.address, "parts": parts, **network}
-        label, name_row = "co-saliency maps", partial(tables.name_row, self.samples)
-        return executor.process_shards(writer.missing, read.__call__, MapsActor, arguments, pool, label, name_row)
+        finish = WriteMaps(writer.address, executor.context)
+        work = Work(read.__call__, MapsActor, {"parts": parts, **network}, finish.__call__)
+        name_row = partial(tables.name_row, self.samples)
+        return executor.process_shards(writer.missing, work, pool, "co-saliency maps", name_row)
 
 
 def find_empty_groups(maps: Path) -> list[str]:

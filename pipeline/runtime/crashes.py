@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
-from pipeline.runtime.executor import ActorPool, Item, Task
+from pipeline.runtime.executor import ActorPool, Item, Task, Work
 from pipeline.runtime.guards import GuardedActor, StreamError, check_result, guard
 
 MAX_DEATHS = 3
@@ -28,12 +28,10 @@ DIED = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError)
 class Rescue:
     """Computes shards one by one, each in a process that has the cluster for itself.
 
-    read, actor, arguments, name_row, may_skip: as for `Executor.process_shards`. options: those of Ray for the actor.
+    work, pool, name_row, may_skip: as for `Executor.process_shards`. num_cpus: share of a CPU slot.
     """
 
-    read: Callable[[Task], Task]
-    actor: Callable[..., Callable[[Task], Task]]
-    arguments: dict[str, Any]
+    work: Work
     pool: ActorPool
     num_cpus: float
     name_row: Callable[[int], str]
@@ -43,7 +41,7 @@ class Rescue:
     process: Any = None
 
     def finish_shard(self, shard: Item) -> Task:
-        """Compute a shard; images that end the process are skipped. Returns what the actor returns.
+        """Compute a shard; images that end the process are skipped. Returns what the last step of the work returns.
 
         Raises StreamError if that does not help, or if images may not be skipped.
         """
@@ -86,8 +84,7 @@ class Rescue:
         """The result of a task; None if the process died."""
         if self.process is None:
             options = {"num_cpus": self.num_cpus, "num_gpus": self.pool.gpus, "memory": self.pool.memory or None}
-            arguments = self.read, self.actor, self.arguments
-            self.process = ray.remote(_Process).options(**options, max_restarts=0).remote(*arguments)
+            self.process = ray.remote(_Process).options(**options, max_restarts=0).remote(self.work)
         try:
             result: Task = ray.get(self.process.run.remote(task))
         except DIED:
@@ -103,10 +100,10 @@ class Rescue:
 
 
 class _Process:
-    """A reader and an actor in one process."""
+    """All that is done with a shard, in one process."""
 
-    def __init__(self, read: Callable[[Task], Task], actor: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        self.read, self.actor = guard(read), GuardedActor(actor, arguments)
+    def __init__(self, work: Work) -> None:
+        self.read, self.actor = guard(work.read), GuardedActor(work.make_process)
 
     def run(self, task: Task) -> Task:
         return self.actor(self.read(task))

@@ -13,7 +13,7 @@ Task = dict[str, Any]
 """A shard to be processed: `number`, `start`, `stop` and `key`, and after reading its `payload`.
 
 `skip`, if it is there, has the images that are not computed because they end the process: the reason by their place in
-the shard. They become rejects. With `trial`, the actor writes nothing."""
+the shard. They become rejects. With `trial`, nothing is written."""
 
 
 class Item(Protocol):
@@ -32,11 +32,15 @@ class Item(Protocol):
 
 @dataclass(frozen=True)
 class ActorPool:
-    """The number of actors, and for each its GPUs (a fraction shares a GPU, 0 uses the CPU) and bytes of memory."""
+    """The number of actors, and for each its GPUs (a fraction shares a GPU, 0 uses the CPU) and bytes of memory.
+
+    With `finishes_apart` actors leave the last step of the work to CPU tasks.
+    """
 
     count: int
     gpus: float
     memory: int = 0
+    finishes_apart: bool = False
 
 
 class SharedValue(Protocol[T_co]):
@@ -77,6 +81,29 @@ class WorkerContext:
     report_progress: Callable[[float], None] = ignore_progress
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is done with every shard: `read` it, call an `actor(**arguments)`, then `finish`.
+
+    The last of them returns the `number` of the shard and its `images`. On a cluster, `read` is a CPU task. Where
+    actors have GPUs, `finish` is one too, so that no GPU waits for it; otherwise the actor's process calls it.
+    """
+
+    read: Callable[[Task], Task]
+    actor: Callable[..., Callable[[Task], Task]]
+    arguments: dict[str, Any]
+    finish: Callable[[Task], Task] | None = None
+
+    def make_actor(self) -> Callable[[Task], Task]:
+        """The actor alone."""
+        return self.actor(**self.arguments)
+
+    def make_process(self) -> Callable[[Task], Task]:
+        """An actor that also finishes."""
+        actor, finish = self.make_actor(), self.finish
+        return actor if finish is None else lambda task: finish(actor(task))
+
+
 class Executor(Protocol):
     """Processes shards."""
 
@@ -103,17 +130,15 @@ class Executor(Protocol):
     def process_shards(
         self,
         shards: Sequence[Item],
-        read: Callable[[Task], Task],
-        actor: Callable[..., Callable[[Task], Task]],
-        arguments: dict[str, Any],
+        work: Work,
         pool: ActorPool,
         label: str,
         name_row: Callable[[int], str] = str,
         may_skip: bool = True,
     ) -> float:
-        """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds.
+        """Do the work with the task of every shard; returns seconds.
 
-        `actor` returns the `number` of the shard and its `images`. `name_row` names the image in a row of the table,
-        for messages. With `may_skip`, `read` and `actor` obey `skip` and `trial` of a task.
+        `name_row` names the image in a row of the table, for messages. With `may_skip`, all steps of the work obey
+        `skip` and `trial` of a task.
         """
         ...

@@ -36,10 +36,10 @@ def guard(work: Callable[[Task], Task]) -> Callable[[Task], Task]:
 class GuardedActor:
     """An actor whose errors, also those of its constructor, become its result."""
 
-    def __init__(self, actor: Callable[..., Callable[[Task], Task]], arguments: dict[str, Any]) -> None:
+    def __init__(self, make: Callable[[], Callable[[Task], Task]]) -> None:
         self.failure = "", ""
         try:
-            self.work = guard(actor(**arguments))
+            self.work = guard(make())
         except Exception as error:
             self.failure = _describe_error(error)
 

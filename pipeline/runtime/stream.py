@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import ray
 import ray.data
@@ -14,7 +14,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.runtime import cluster
 from pipeline.runtime.crashes import MAX_DEATHS, Rescue
-from pipeline.runtime.executor import ActorPool, Item, Task, WorkerContext
+from pipeline.runtime.executor import ActorPool, Item, Task, Work, WorkerContext
 from pipeline.runtime.guards import GuardedActor, StreamError, check_result, guard
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.ray_progress import Counter
@@ -22,6 +22,9 @@ from pipeline.runtime.ray_progress import Counter
 READER_CPUS = 0.25
 ACTOR_CPUS = 0.5
 """Shares of a CPU slot: with an actor per core, slots are left for the readers that feed them."""
+
+FINISHER_CPUS = 1.0
+"""CPU slots of a task that finishes what an actor with a GPU computed."""
 
 T = TypeVar("T")
 
@@ -75,24 +78,22 @@ class RayExecutor:
             sizes = cluster.list_memory()
             memory = min(memory, max(sizes))
             count = min(count, sum(size // memory for size in sizes))
-        return ActorPool(count, share, memory)
+        return ActorPool(count, share, memory, finishes_apart=share > 0)
 
     def process_shards(
         self,
         shards: Sequence[Item],
-        read: Callable[[Task], Task],
-        actor: Callable[..., Callable[[Task], Task]],
-        arguments: dict[str, Any],
+        work: Work,
         pool: ActorPool,
         label: str,
         name_row: Callable[[int], str] = str,
         may_skip: bool = True,
     ) -> float:
-        """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds.
+        """Do the work with the task of every shard; returns seconds.
 
         Where a process died MAX_DEATHS times with a shard, the shard is computed alone, without the images that end
-        its process. Raises StreamError with the message of an error that `read` or the actor raises on purpose, and if
-        too many images end their process.
+        its process. Raises StreamError with the message of an error that the work raises on purpose, and if too many
+        images end their process.
         """
         if not shards:
             return 0.0
@@ -100,52 +101,40 @@ class RayExecutor:
         left = {shard.number: shard for shard in shards}
         with Progress(label, sum(map(len, shards))) as progress, self.counter.show(progress):
             finished = 0
-            for result in _stream_tasks(shards, read, actor, arguments, pool):
+            for result in _stream_tasks(shards, work, pool):
                 check_result(result)
                 del left[result["number"]]
                 finished += int(result["images"])
                 progress.raise_to(finished)
-            rescue = Rescue(read, actor, arguments, pool, ACTOR_CPUS, name_row, may_skip)
+            rescue = Rescue(work, pool, ACTOR_CPUS, name_row, may_skip)
             for shard in left.values():
                 finished += int(rescue.finish_shard(shard)["images"])
                 progress.raise_to(finished)
         return time.perf_counter() - started
 
 
-def _stream_tasks(
-    shards: Sequence[Item],
-    read: Callable[[Task], Task],
-    actor: Callable[..., Callable[[Task], Task]],
-    arguments: dict[str, Any],
-    pool: ActorPool,
-) -> Iterator[Task]:
-    """What actors return, in any order. Shards whose process died MAX_DEATHS times are left out."""
+def _stream_tasks(shards: Sequence[Item], work: Work, pool: ActorPool) -> Iterator[Task]:
+    """What the last step of the work returns, in any order. Shards whose process died MAX_DEATHS times are left out."""
     tasks = [{"number": s.number, "start": s.start, "stop": s.stop, "key": s.key} for s in shards]
     with warnings.catch_warnings():  # Ray 2.60 has no other parameter for retries than the one it warns of
         warnings.simplefilter("ignore", RayDeprecationWarning)
-        results = _plan_stream(tasks, read, actor, arguments, pool)
+        results = _plan_stream(tasks, work, pool)
     return iter(results.iter_rows())
 
 
-def _plan_stream(
-    tasks: list[Task],
-    read: Callable[[Task], Task],
-    actor: Callable[..., Callable[[Task], Task]],
-    arguments: dict[str, Any],
-    pool: ActorPool,
-) -> ray.data.Dataset:
+def _plan_stream(tasks: list[Task], work: Work, pool: ActorPool) -> ray.data.Dataset:
     ray.data.DataContext.get_current().max_errored_blocks = -1
-    return (
+    made = (
         ray.data.from_items(tasks, override_num_blocks=len(tasks))
         .map(
-            guard(read),
+            guard(work.read),
             num_cpus=READER_CPUS,
             compute=ray.data.TaskPoolStrategy(size=min(cluster.count_cores(), len(tasks))),
             max_retries=MAX_DEATHS - 1,
         )
         .map(
             GuardedActor,  # type: ignore[arg-type]
-            fn_constructor_kwargs={"actor": actor, "arguments": arguments},
+            fn_constructor_kwargs={"make": work.make_actor if pool.finishes_apart else work.make_process},
             compute=ray.data.ActorPoolStrategy(size=min(pool.count, len(tasks)), max_tasks_in_flight_per_actor=2),
             num_cpus=ACTOR_CPUS,
             num_gpus=pool.gpus or None,
@@ -153,3 +142,6 @@ def _plan_stream(
             max_task_retries=MAX_DEATHS - 1,
         )
     )
+    if not pool.finishes_apart or work.finish is None:
+        return made
+    return made.map(guard(work.finish), num_cpus=FINISHER_CPUS, max_retries=MAX_DEATHS - 1)

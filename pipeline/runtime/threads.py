@@ -10,11 +10,11 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import torch
 
-from pipeline.runtime.executor import ActorPool, Item, LocalValue, Task, WorkerContext, ignore_progress
+from pipeline.runtime.executor import ActorPool, Item, LocalValue, Work, WorkerContext, ignore_progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,20 +129,18 @@ class ThreadExecutor:
     def process_shards(
         self,
         shards: Sequence[Item],
-        read: Callable[[Task], Task],
-        actor: Callable[..., Callable[[Task], Task]],
-        arguments: dict[str, Any],
+        work: Work,
         pool: ActorPool,
         label: str,
         name_row: Callable[[int], str] = str,
         may_skip: bool = True,
     ) -> float:
-        """Call `read` and then an `actor(**arguments)` with the task of every shard; returns seconds."""
+        """Do the work with the task of every shard; returns seconds."""
         started = time.perf_counter()
-        process = actor(**arguments) if shards else None
+        process = work.make_process() if shards else None
         for shard in shards:
             assert process is not None
-            process(read({"number": shard.number, "start": shard.start, "stop": shard.stop, "key": shard.key}))
+            process(work.read({"number": shard.number, "start": shard.start, "stop": shard.stop, "key": shard.key}))
         return time.perf_counter() - started
 
     def _map_batches(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:

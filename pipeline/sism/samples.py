@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from icnet import sod
 from pipeline import tables
-from pipeline.runtime.executor import Executor
+from pipeline.runtime.executor import Executor, Work
 from pipeline.sism.config import SismConfig
+from pipeline.sism.known import KnownSamples
 from pipeline.sism.worker import DetectSaliency, ReadImages
 from pipeline.tables import Shard
 
@@ -62,7 +63,8 @@ def _count_pixels(index: pa.Table) -> np.ndarray:
 @dataclass(frozen=True)
 class SamplesJob:
     """Tables and parameters of a run. `size`: side of the samples in px; `storage`: where the shards are stored; with
-    `one_group_per_shard` a shard holds no images of several groups."""
+    `one_group_per_shard` a shard holds no images of several groups. Shards of `known` samples are copied by this
+    process, and nothing is computed for them."""
 
     index: Path
     samples: Path
@@ -70,6 +72,7 @@ class SamplesJob:
     size: int
     storage: str | None = None
     one_group_per_shard: bool = False
+    known: KnownSamples | None = None
 
     def run(self, executor: Executor) -> SamplesMade:
         """Make the samples of the index; shards that are there already are kept.
@@ -84,31 +87,33 @@ class SamplesJob:
         shards = plan_samples(index, self.config, self.size, identity, self.one_group_per_shard)
         seconds = 0.0
         with tables.TableWriter(self.samples, shards, tables.SAMPLES, self.storage) as writer:
-            if writer.missing:
+            missing = [shard for shard in writer.missing if not self._copy(shard, index, writer.address)]
+            if missing:
                 with executor.connect():
-                    seconds = self._compute(index, spec, writer, executor)
+                    seconds = self._compute(index, spec, missing, writer.address, executor)
             counts = writer.finish(stage="sism", method=self.config.method, size=self.size)
-        computed = sum(map(len, writer.missing))
+        computed = sum(map(len, missing))
         return SamplesMade(len(index), counts.rows, counts.rejects, computed, seconds)
 
-    def _compute(self, index: pa.Table, spec: str, writer: tables.TableWriter, executor: Executor) -> float:
+    def _copy(self, shard: Shard, index: pa.Table, address: str) -> bool:
+        return self.known is not None and self.known.write_shard(address, shard, index)
+
+    def _compute(self, index: pa.Table, spec: str, shards: list[Shard], address: str, executor: Executor) -> float:
         root = Path(tables.load_manifest(self.index)["root"]).resolve()
         read = ReadImages(str(root), executor.share(index), self.size, executor.context)
         arguments = {
             "spec": spec,
-            "address": writer.address,
+            "address": address,
             "size": self.size,
             "batch_size": self.config.batch_size,
             "context": executor.context,
         }
-        memory = estimate_memory(index, writer.missing, spec)
+        memory = estimate_memory(index, shards, spec)
         pool = executor.plan_actors(self.config.num_actors, self.config.gpus_per_actor, sod.uses_gpu(spec), memory)
         label = f"SISMs by {self.config.method}"
         return executor.process_shards(
-            writer.missing,
-            read.__call__,
-            DetectSaliency,
-            arguments,
+            shards,
+            Work(read.__call__, DetectSaliency, arguments),
             pool,
             label,
             lambda row: str(index["image"][row]),

@@ -14,7 +14,9 @@ from pipeline.predict import maps as predict_job
 from pipeline.predict.actors import MapsActor
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.stage import predict_maps
+from pipeline.predict.writing import WriteMaps
 from pipeline.runtime import crashes
+from pipeline.runtime.executor import Work
 from pipeline.runtime.stream import RayExecutor, StreamError
 from pipeline.sism import samples as sism_job
 from pipeline.sism.config import SismConfig
@@ -48,9 +50,15 @@ class LethalReader(ReadImages):
 
 
 class LethalMaps(MapsActor):
-    def _make_rows(self, rows, prediction, weights):
-        die_with([(row["group"], row["name"]) for row in rows])
-        return super()._make_rows(rows, prediction, weights)
+    def _predict_subgroups(self, batch):
+        die_with([(row["group"], row["name"]) for rows in batch.subgroups for row in rows])
+        return super()._predict_subgroups(batch)
+
+
+class LethalWriter(WriteMaps):
+    def _make_row(self, unsized):
+        die_with([(unsized["group"], unsized["name"])])
+        return super()._make_row(unsized)
 
 
 class MortalTogether(DetectSaliency):
@@ -99,14 +107,15 @@ def test_a_photograph_that_kills_its_process_is_a_reject_and_the_others_are_comp
     assert same == {"shard-000000.parquet", "shard-000002.parquet"}
 
 
+@pytest.mark.parametrize(("step", "lethal"), [("MapsActor", LethalMaps), ("WriteMaps", LethalWriter)])
 def test_a_photograph_that_kills_the_prediction_is_a_reject_and_the_others_get_maps(
-    collection, ray_session, monkeypatch, tmp_path, capsys
+    collection, ray_session, monkeypatch, tmp_path, capsys, step, lethal
 ):
     torch.manual_seed(3)
     model = tmp_path / "model.safetensors"
     checkpoint.save(ICNet(Config(size=SIZE, width=0.125, init="he")), model)
     make_samples(collection[1], tmp_path / "samples", CONFIG, SIZE)
-    monkeypatch.setattr(predict_job, "MapsActor", LethalMaps)
+    monkeypatch.setattr(predict_job, step, lethal)
     config = PredictConfig(shard_size=6, batch_size=4)
     predict_maps(tmp_path / "samples", model, tmp_path / "maps", tmp_path / "work", config)
     found = {(row["group"], row["name"]) for row in tables.read_table(tmp_path / "maps").to_pylist()}
@@ -144,9 +153,9 @@ class AlwaysLethal:
 def test_a_run_ends_where_too_many_photographs_kill_their_process(ray_session, monkeypatch):
     monkeypatch.setattr(crashes, "MAX_IMAGES", 2)
     monkeypatch.setattr(crashes, "MAX_DEATHS", 1)
-    shards, executor = [tables.Shard(0, 0, 4, "key")], RayExecutor()
+    shards, executor, work = [tables.Shard(0, 0, 4, "key")], RayExecutor(), Work(dict, AlwaysLethal, {})
     pool = executor.plan_actors(1, None, wants_gpu=False)
     with pytest.raises(StreamError, match="processes died with 3 images, the last is row 2"):
-        executor.process_shards(shards, dict, AlwaysLethal, {}, pool, "maps", lambda row: f"row {row}")
+        executor.process_shards(shards, work, pool, "maps", lambda row: f"row {row}")
     with pytest.raises(StreamError, match="row 0: its process died 1 times"):
-        executor.process_shards(shards, dict, AlwaysLethal, {}, pool, "maps", lambda row: f"row {row}", False)
+        executor.process_shards(shards, work, pool, "maps", lambda row: f"row {row}", False)

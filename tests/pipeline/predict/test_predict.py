@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pipeline.predict.inputs import ReadSamples, make_batches
 from pipeline.predict.maps import MapsJob, find_empty_groups
 from pipeline.predict.plan import name_subgroups, plan_maps
 from pipeline.predict.stage import predict_maps
+from pipeline.runtime.stream import RayExecutor
 from pipeline.runtime.threads import ThreadExecutor, ThreadPool
 from tests.helpers import checkpoints, photographs
 
@@ -111,6 +113,20 @@ def test_maps_are_the_same_bytes_on_ray(samples, model, ray_session, tmp_path):
     predict_maps(samples, model, tmp_path / "ray" / "maps", tmp_path / "ray" / "work", config)
     predict(samples, model, tmp_path / "threads", shard_size=6)
     assert photographs.files(tmp_path / "ray" / "maps") == photographs.files(tmp_path / "threads" / "maps")
+
+
+class FinishingApart(RayExecutor):
+    """Writes maps in CPU tasks, as where actors have GPUs."""
+
+    def plan_actors(self, *wanted, **memory):
+        return replace(super().plan_actors(*wanted, **memory), finishes_apart=True)
+
+
+def test_maps_that_are_written_apart_from_the_network_are_the_same_bytes(samples, model, ray_session, tmp_path):
+    config = PredictConfig(shard_size=6, batch_size=4, num_actors=1)
+    MapsJob(samples, model, tmp_path / "apart" / "maps", tmp_path / "apart" / "work", config).run(FinishingApart())
+    predict(samples, model, tmp_path / "threads", shard_size=6)
+    assert photographs.files(tmp_path / "apart" / "maps") == photographs.files(tmp_path / "threads" / "maps")
 
 
 def test_a_second_look_over_several_shards_gives_the_maps_of_one_shard(samples, tmp_path):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipeline.runtime import progress
-from pipeline.runtime.executor import Task, WorkerContext
+from pipeline.runtime.executor import Task, Work, WorkerContext
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.stream import RayExecutor
 from pipeline.tables import Shard
@@ -55,7 +55,7 @@ def test_images_are_counted_before_their_shard_is_finished(talkative, ray_sessio
     executor = RayExecutor()
     pool = executor.plan_actors(1, None, False)
     shards = [Shard(0, 0, 12, "key")]
-    executor.process_shards(shards, dict, SlowActor, {"context": executor.context}, pool, "maps")
+    executor.process_shards(shards, Work(dict, SlowActor, {"context": executor.context}), pool, "maps")
     counts = read_counts(capsys.readouterr().err)
     assert counts[-1] == 12 and counts == sorted(counts)
     assert len({count for count in counts if 0 < count < 12}) >= 3
