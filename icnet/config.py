@@ -9,6 +9,7 @@ PATCH_SIZE = 14
 """px of a patch of the vision transformer."""
 NUM_BLOCKS = 12
 """Blocks of the vision transformer."""
+MAX_OBJECT_MAPS = 512
 MIN_SIZE = 32
 """px; a smaller input leaves the sixth stage without a cell."""
 
@@ -45,6 +46,8 @@ class Config:
     the group, and the one that the image's own SISM gives."""
     residual_maps: bool = False
     """Let every finer map of the decoder be a correction of the coarser one: the logits are added."""
+    object_maps: int = 0
+    """So many maps of the features themselves are added to the co-saliency features (`icnet.object_maps`)."""
     alpha: Literal["learned", "one"] = "learned"
     """Equation 2: alpha is learned in the paper; the program has none, which is 1."""
     cfm_sum: Literal["normalized", "raw"] = "normalized"
@@ -72,6 +75,8 @@ class Config:
             raise ValueError(f"size must be at least {MIN_SIZE} px, got {self.size}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width must be in (0, 4], got {self.width}")
+        if not 0 <= self.object_maps <= MAX_OBJECT_MAPS:
+            raise ValueError(f"object_maps must be from 0 to {MAX_OBJECT_MAPS}, got {self.object_maps}")
         if not 0 < self.sharpness <= 10:
             raise ValueError(f"sharpness must be in (0, 10], got {self.sharpness}")
         if self.similarity_maps and self.fusion != "cfm":

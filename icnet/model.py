@@ -18,6 +18,7 @@ from icnet.cosaliency import CosaliencyBlock
 from icnet.decoder import Decoder
 from icnet.initialization import fill_identity, initialize_weights
 from icnet.layers import Residual, disable_autocast, resize, sharpen
+from icnet.object_maps import ObjectMaps
 
 STAGES = (4, 5, 6)
 """The stages that have a co-saliency block: the three depths of the backbone."""
@@ -61,6 +62,9 @@ class ICNet(nn.Module):
         self.blocks = nn.ModuleDict()
         for (key, given), side in zip(channels.items(), self.backbone.sides, strict=True):
             self.blocks[key] = CosaliencyBlock(compressed.get(key, given), side, out, config)
+        if config.object_maps:
+            sizes = [compressed.get(key, count) for key, count in channels.items()]
+            self.object_maps = ObjectMaps(sizes, config.object_maps, out)
         decoded = self.backbone.decoder_channels
         self.fuse56 = Residual(out)
         self.fuse45 = nn.Sequential(Residual(out), nn.Conv2d(out, decoded[0], 1))
@@ -77,18 +81,21 @@ class ICNet(nn.Module):
         cues: Cues | None = None,
         stored: Sequence[Tensor] | None = None,
         pooled: Float[Tensor, "n 1 s s"] | None = None,
-    ) -> Float[Tensor, "n k s s"]:
+    ) -> Float[Tensor, "n k h w"]:
         """Co-saliency maps in [0, 1] of a whole group, or of some images of the group that `cues` belong to.
 
-        In evaluation mode one map an image, after all looks. In training mode the four maps of a single look, coarse
-        to fine; its SIVs are pooled from `pooled` where it is given (masks, or `find_coarse_maps` for the training of
-        later looks) and otherwise from the SISMs. `stored`: what `compute_stored` gave for these images, to save time.
+        In evaluation mode one map an image, [n, 1, s, s], after all looks. In training mode the four maps of a single
+        look, coarse to fine, at the size of the finest one, which is s or a half of it. Its SIVs are then pooled from
+        `pooled` where it is given (masks, or `find_coarse_maps` for the training of later looks), otherwise from the
+        SISMs. `stored`: what `compute_stored` gave for these images, to save time.
         """
         features = self.encode(images) if stored is None else self.restore(stored, images)
         if not self.training:
             return self.predict_features(features, sisms, cues).maps
         own = self.pool_cues(features, sisms) if pooled is None else self.pool_from_maps(features, pooled, 1 - pooled)
-        return self.decode(features, sisms, [(images.shape[0], own)], every_map=True)[0].maps
+        _, fused, _ = self.enhance(features, [(images.shape[0], own)], self._pool_own_cues(features, sisms))
+        maps = self._run_decoder(fused, features, sisms, every_map=True)
+        return torch.cat([resize(part, maps[-1].shape[2:]) for part in maps], dim=1)
 
     def predict(
         self,
@@ -193,7 +200,10 @@ class ICNet(nn.Module):
             if maps is not None:
                 csa[stage] = maps
         fourth, fifth, sixth = enhanced
-        fused = self.fuse56(fifth + resize(sixth, fifth.shape[2:]))
+        joined = fifth + resize(sixth, fifth.shape[2:])
+        if self.config.object_maps:
+            joined = joined + self.object_maps(features.high, fifth.shape[2:])
+        fused = self.fuse56(joined)
         fused = self.fuse45(fourth + resize(fused, fourth.shape[2:]))
         return csa, fused, [torch.stack(of_stages).mean(dim=0) for of_stages in zip(*weights, strict=True)]
 
@@ -201,15 +211,21 @@ class ICNet(nn.Module):
         self, features: Features, sisms: Float[Tensor, "n 1 s s"], groups: Members, every_map: bool = False
     ) -> list[Prediction]:
         """A prediction for the images of each group."""
-        sisms = sisms if self.config.sisms else torch.ones_like(sisms)
         csa, fused, weights = self.enhance(features, groups, self._pool_own_cues(features, sisms))
-        averaged = self.config.output == "mean"
-        low = [self._open_batch(part) for part in features.low]
-        found = self.decoder(self._open_batch(fused), low, self._open_batch(sisms), every_map or averaged)
-        maps = torch.cat([resize(part[: sisms.shape[0]], sisms.shape[2:]) for part in found], dim=1)
+        found = self._run_decoder(fused, features, sisms, every_map or self.config.output == "mean")
+        maps = torch.cat([resize(part, sisms.shape[2:]) for part in found], dim=1)
         if not every_map:
             maps = self.choose_map(maps)
         return _split_predictions(maps, csa, weights, [count for count, _ in groups])
+
+    def _run_decoder(
+        self, fused: Float[Tensor, "n c h w"], features: Features, sisms: Float[Tensor, "n 1 s s"], every_map: bool
+    ) -> list[Tensor]:
+        """Maps in [0, 1], each at the size of its level."""
+        sisms = sisms if self.config.sisms else torch.ones_like(sisms)
+        low = [self._open_batch(part) for part in features.low]
+        found = self.decoder(self._open_batch(fused), low, self._open_batch(sisms), every_map)
+        return [part[: sisms.shape[0]] for part in found]
 
     def choose_map(self, maps: Float[Tensor, "n k s s"]) -> Float[Tensor, "n 1 s s"]:
         """The co-saliency map of the decoder's maps, coarse to fine: what `Config.output` and `sharpness` say."""

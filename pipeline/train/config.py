@@ -186,6 +186,12 @@ class ModelConfig(params.Section):
         False, description="give the blocks the CSA maps and each cell's similarity to the group's and the image's SIV"
     )
     residual_maps: bool = Field(False, description="finer maps of the decoder are corrections of coarser ones")
+    object_maps: int = Field(
+        0,
+        ge=0,
+        le=512,
+        description="maps of the features themselves that are added to the co-saliency features: few, as 8",
+    )
     alpha: Literal["learned", "one"] = Field(
         "learned", description="equation 2: alpha of the paper, or the program's 1"
     )

@@ -39,9 +39,17 @@ def test_the_gradient_is_right():
     assert torch.autograd.gradcheck(iou_loss, (maps, masks))
 
 
+def test_larger_masks_are_shrunk_to_shares():
+    maps, masks = torch.rand(2, 4, 3, 3), torch.zeros(2, 1, 6, 6)
+    masks[:, :, :3, :3] = 1
+    small = torch.tensor([[1.0, 0.5, 0.0], [0.5, 0.25, 0.0], [0.0, 0.0, 0.0]]).expand(2, 1, 3, 3)
+    for loss in (iou_loss, combined_loss):
+        torch.testing.assert_close(loss(maps, masks), loss(maps, small))
+
+
 def test_shapes_in_signatures_are_checked_while_tests_run():
     with pytest.raises(TypeCheckError):
-        iou_loss(torch.rand(2, 3, 4, 4), torch.rand(2, 1, 5, 5))
+        iou_loss(torch.rand(2, 3, 4, 4), torch.rand(1, 1, 4, 4))
 
 
 def test_the_combined_loss_is_small_for_right_maps_and_large_for_wrong_ones():

@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
 CONFIGS = {
     "vgg16": Config(size=64, width=0.125, init="he", output="mean"),
     "dinov2_vits14": Config(
-        "dinov2_vits14", 56, 1 / 6, depths=(1, 2, 3), init="he", similarity_maps=True, residual_maps=True
+        "dinov2_vits14", 56, 1 / 6, depths=(1, 2, 3), init="he", similarity_maps=True, residual_maps=True, object_maps=4
     ),
 }
 

@@ -118,6 +118,20 @@ def test_similarity_maps_are_added_to_what_the_blocks_give_without_them(small):
     assert (before - plain(images, sisms)).abs().max() > 1e-6
 
 
+def test_object_maps_are_added_and_do_not_depend_on_the_sism(small):
+    network = ICNet(Config(**small, object_maps=4)).eval().requires_grad_(False)
+    images, sisms = group()
+    before = network(images, sisms)
+    found = network.object_maps(network.encode(images).high, (6, 6))
+    assert found.shape[2:] == (6, 6) and found.std() > 0
+    network.object_maps.widen.weight.zero_()
+    network.object_maps.widen.bias.zero_()
+    plain = ICNet(Config(**small)).eval().requires_grad_(False)
+    plain.load_state_dict({key: value for key, value in network.state_dict().items() if "object_maps" not in key})
+    torch.testing.assert_close(network(images, sisms), plain(images, sisms))
+    assert (before - plain(images, sisms)).abs().max() > 1e-6
+
+
 def test_a_residual_map_adds_its_logits_to_those_of_the_coarser_map():
     network = ICNet(Config(**FULL)).double().eval().requires_grad_(False)
     for stage in network.decoder.stages:
@@ -151,6 +165,7 @@ def test_paper_and_program_are_choices(small, choice):
     ("wrong", "words"),
     [
         ({"size": 16}, "size must be at least 32 px, got 16"),
+        ({"object_maps": -1}, "object_maps must be from 0 to 512, got -1"),
         ({"similarity_maps": True, "fusion": "mean", "rearranged": False}, "similarity_maps needs fusion cfm"),
         ({"looks": 4}, "looks must be 1, 2 or 3, got 4"),
         ({"width": 0.0}, "width must be in"),
