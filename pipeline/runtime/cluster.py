@@ -140,7 +140,7 @@ def list_memory() -> list[int]:
     return [int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]]
 
 
-def set_gloo_interface() -> None:
+def set_network_interface() -> None:
     """Let torch's process groups on this worker use the network interface with the address that Ray has for it."""
     import fcntl  # not on Windows
 
@@ -152,4 +152,5 @@ def set_gloo_interface() -> None:
             except OSError:  # an interface without an address
                 continue
         if socket.inet_ntoa(found[20:24]) == address:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+            for library in ("GLOO", "NCCL"):
+                os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)

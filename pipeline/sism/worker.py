@@ -153,6 +153,11 @@ class DetectSaliency:
             return tables.read_with_retries(lambda: self.method.batch([image.pixels], [image.key])[0])
         except DetectionError as error:
             return error
+        except torch.OutOfMemoryError:
+            height, width = image.pixels.shape[:2]
+            return DetectionError(
+                f"{width} x {height} px need more memory than the GPU has: make the photograph smaller"
+            )
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise MethodError(f"{self.spec} failed on {'/'.join(image.key)}: {reason}") from error

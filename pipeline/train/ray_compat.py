@@ -39,7 +39,7 @@ class _Backend(_TorchBackend):
     127.0.1.1 on many Debian systems."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        worker_group.execute(cluster.set_gloo_interface)
+        worker_group.execute(cluster.set_network_interface)
         super().on_start(worker_group, backend_config)
 
 

@@ -138,7 +138,7 @@ class Worker:
         layout = EpochLayout(len(self._plan(0)), self.ranks * config.grad_accum_steps)
         schedule = training.make_schedule(optimizer, config.schedule, config.epochs * layout.num_steps, config.warmup)
         precision = self._choose_precision(device)
-        return Training(
+        made = Training(
             model,
             optimizer,
             schedule,
@@ -150,6 +150,9 @@ class Worker:
             config.loss,
             SivSources(config.siv_masks, config.siv_looks),
         )
+        if config.compile and made.averaged is not None:  # a copy is not compiled
+            compile_parts(made.averaged.module)
+        return made
 
     def _load_model(self) -> ICNet:
         """The model with its first weights and frozen parts."""

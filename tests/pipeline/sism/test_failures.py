@@ -7,6 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from icnet import images, sod
 from icnet.sod.base import DetectionError, Method
@@ -180,6 +181,12 @@ def test_an_image_that_the_method_has_no_map_of_is_a_reject(run, monkeypatch):
     rows, rejects = run(use_method(monkeypatch, DetectionError("its map is not finite")))
     assert len(rows) == 11
     assert [(row["path"], row["reason"]) for row in rejects] == [("images/bear/0002.png", "its map is not finite")]
+
+
+def test_an_image_that_is_too_large_for_the_gpu_is_a_reject(run, monkeypatch):
+    rows, rejects = run(use_method(monkeypatch, torch.OutOfMemoryError("CUDA out of memory")))
+    assert len(rows) == 11
+    assert rejects[0]["reason"].startswith("64 x 50 px need more memory than the GPU has")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error:\nout of memory"), MemoryError(), OSError(5, "I/O error")])
