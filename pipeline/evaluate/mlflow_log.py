@@ -8,13 +8,20 @@ from pipeline import tables, tracking
 from pipeline.evaluate.inputs import Inputs
 from pipeline.metrics import frames
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.records import ICNET, IN_FIELD, ORIGINAL, RESIZED, SISM, Row
+from pipeline.metrics.records import HEADLINE, ICNET, IN_FIELD, ORIGINAL, RESIZED, SISM, Row
 from pipeline.metrics.sums import read_sums
 
 Sums = dict[Row, Scores]
 
 LOGGED = "icnet.evaluated."
 """Tag of a run, followed by the dataset's name: the key of the outputs that the run holds completely."""
+
+
+SHOWN_PARAMS = ("model.backbone", "model.size", "train.dataset", "train.epochs", "train.lr")
+"""Options that are columns of the view of a dataset."""
+
+SHOWN_PICTURES = 5
+"""Panels that the view of a dataset compares."""
 
 
 def log_outputs(inputs: Inputs, out: Path, key: str) -> bool:
@@ -31,6 +38,7 @@ def log_outputs(inputs: Inputs, out: Path, key: str) -> bool:
         _log_files(run, inputs, out, benchmark)
         if (ICNET, RESIZED) in sums:
             _log_scores(run, inputs, sums, benchmark)
+            tracking.save_view(_make_view(inputs.dataset, out))
         run.set_tags({tag: key})
         return True
 
@@ -60,6 +68,21 @@ def _log_scores(run: tracking.Run, inputs: Inputs, sums: Sums, benchmark: tracki
         other = tracking.open_method_run(sism if method == SISM else method)
         other.log_datasets([benchmark])
         other.log_metrics(_to_metrics(name, sums, method))
+
+
+def _make_view(dataset: str, out: Path) -> tracking.View:
+    """The scores on a dataset, and its groups that the methods differ in."""
+    metrics = [f"{dataset}/{name}" for name in HEADLINE]
+    pictures = [tracking.make_image_key(f"{dataset}/{file.stem}") for file in sorted((out / "panels").glob("*.png"))]
+    return tracking.View(
+        key=f"icnet-{tables.fingerprint(dataset)}",
+        name=f"Scores on {dataset}",
+        order=metrics[0],
+        metrics=[*metrics, *(f"{dataset}/field/{name}" for name in HEADLINE), "train/loss"],
+        params=SHOWN_PARAMS,
+        charts=metrics,
+        pictures=pictures[:SHOWN_PICTURES],
+    )
 
 
 def _find_run(inputs: Inputs) -> tracking.Run:

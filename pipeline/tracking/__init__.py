@@ -17,6 +17,7 @@ from pipeline.tracking.run import (
 )
 from pipeline.tracking.server import EXPERIMENT, EXPERIMENT_TAGS, find_experiment, find_server, get_client, lock_server
 from pipeline.tracking.session import METHOD, RESTORED, open_method_run, reopen_run, start_run
+from pipeline.tracking.views import View, save_view
 
 __all__ = [
     "EXPERIMENT",
@@ -30,6 +31,7 @@ __all__ = [
     "DataSource",
     "Run",
     "TrackingError",
+    "View",
     "describe_error",
     "describe_origin",
     "find_experiment",
@@ -42,6 +44,7 @@ __all__ = [
     "make_image_key",
     "open_method_run",
     "reopen_run",
+    "save_view",
     "start_run",
     "translate_errors",
 ]
