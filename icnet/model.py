@@ -80,20 +80,24 @@ class ICNet(nn.Module):
         sisms: Float[Tensor, "n 1 s s"],
         cues: Cues | None = None,
         stored: Sequence[Tensor] | None = None,
-        pooled: Float[Tensor, "n 1 s s"] | None = None,
+        pooled: Float[Tensor, "n 1 _ _"] | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> Float[Tensor, "n k h w"]:
         """Co-saliency maps in [0, 1] of a whole group, or of some images of the group that `cues` belong to.
 
         In evaluation mode one map an image, [n, 1, s, s], after all looks. In training mode the four maps of a single
         look, coarse to fine, at the size of the finest one, which is s or a half of it. Its SIVs are then pooled from
         `pooled` where it is given (masks, or `find_coarse_maps` for the training of later looks), otherwise from the
-        SISMs. `stored`: what `compute_stored` gave for these images, to save time.
+        SISMs. `stored`: what `compute_stored` gave for these images, to save time. `sizes`: in training, how many of
+        the images belong to each of several groups.
         """
         features = self.encode(images) if stored is None else self.restore(stored, images)
         if not self.training:
             return self.predict_features(features, sisms, cues).maps
         own = self.pool_cues(features, sisms) if pooled is None else self.pool_from_maps(features, pooled, 1 - pooled)
-        _, fused, _ = self.enhance(features, [(images.shape[0], own)], self._pool_own_cues(features, sisms))
+        counts = [images.shape[0]] if sizes is None else list(sizes)
+        groups = list(zip(counts, own.split(counts), strict=True))
+        _, fused, _ = self.enhance(features, groups, self._pool_own_cues(features, sisms))
         maps = self._run_decoder(fused, features, sisms, every_map=True)
         return torch.cat([resize(part, maps[-1].shape[2:]) for part in maps], dim=1)
 

@@ -37,7 +37,8 @@ def predict_first_look(model: Any, batch: Batch) -> Tensor:
     model.eval()
     features = model.restore(batch.stored, batch.images) if batch.stored else model.encode(batch.images, low=False)
     cues = model.pool_cues(features, batch.sisms)
-    maps: Tensor = model.find_coarse_maps(features, batch.sisms, [(len(batch), cues)])
+    sizes = batch.sizes or (len(batch),)
+    maps: Tensor = model.find_coarse_maps(features, batch.sisms, list(zip(sizes, cues.split(sizes), strict=True)))
     for module, mode in modes.items():
         module.training = mode
     return maps

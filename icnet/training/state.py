@@ -38,9 +38,10 @@ class Training:
 
     `parallel` runs the forward pass: the model itself, or its DistributedDataParallel (with `broadcast_buffers=False`,
     as every step broadcasts them). `ema_decay` is the decay of the averaged weights. `layout` divides epochs into
-    steps; `loss` is a name in `icnet.loss.LOSSES`; `siv_sources` says what SIVs are pooled from. `epoch` counts
-    finished epochs and `position` finished batches of the next one. Parts without a trained parameter stay in
-    evaluation mode, so that their batch norms do not move.
+    steps; `loss` is a name in `icnet.loss.LOSSES`; `siv_sources` says what SIVs are pooled from. With `joint` the
+    batches of a step go through the network together, and batch norms see all their images. `epoch` counts finished
+    epochs and `position` finished batches of the next one. Parts without a trained parameter stay in evaluation mode,
+    so that their batch norms do not move.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Training:
         layout: EpochLayout = EpochLayout(),  # noqa: B008 (frozen)
         loss: str = "iou",
         siv_sources: SivSources = SivSources(),  # noqa: B008 (frozen)
+        joint: bool = False,
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.parallel = model if parallel is None else parallel
@@ -66,6 +68,7 @@ class Training:
             average = get_ema_multi_avg_fn(ema_decay)
             self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.layout, self.loss, self.siv_sources = layout, LOSSES[loss], siv_sources
+        self.joint = joint
         self.epoch = self.position = 0
         self._frozen = _find_frozen(model)
 
@@ -85,11 +88,12 @@ class Training:
         """
         self._set_modes()
         total = torch.zeros((), device=self.device)
-        for number, batch in enumerate(batches):
-            last = number == len(batches) - 1
+        parts = [batches] if self.joint else [[batch] for batch in batches]
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
             waits = not last and isinstance(self.parallel, DistributedDataParallel)
             with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                total += self._backward(batch)
+                total += self._backward(part)
         updated = self._update_weights()
         broadcast_buffers(self.model)
         if updated:
@@ -141,14 +145,17 @@ class Training:
         for module in self._frozen:
             module.eval()
 
-    def _backward(self, batch: Batch) -> Tensor:
-        """Add the gradient of a batch's weighted loss; returns the loss, detached."""
+    def _backward(self, batches: Sequence[Batch]) -> Tensor:
+        """Add the gradient of the weighted losses of batches, which go through the network together; returns the sum
+        of the losses, detached."""
+        batch = batches[0] if len(batches) == 1 else Batch.merge(batches)
         with self.autocast():
             pooled = self.siv_sources.choose(self.model, batch)
-            given = {"pooled": pooled, "stored": batch.stored or None}
+            given = {"pooled": pooled, "stored": batch.stored or None, "sizes": batch.sizes or None}
             options = {name: value for name, value in given.items() if value is not None}
             maps = self.parallel(batch.images, batch.sisms, **options)
-        loss = batch.weight * self.loss(maps.float(), batch.masks)
+        parts = zip(torch.split(maps.float(), list(map(len, batches))), batches, strict=True)
+        loss = torch.stack([one.weight * self.loss(part, one.masks) for part, one in parts]).sum()
         self.scaler.scale(loss).backward()
         return loss.detach()
 

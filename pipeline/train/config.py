@@ -87,6 +87,11 @@ class TrainConfig(params.Section):
     )
     grad_clip_norm: Rate | None = Field(None, description="largest norm of the gradient; null: no limit")
     grad_accum_steps: Count = Field(1, description="batches per step and worker")
+    joint_batches: bool = Field(
+        False,
+        description="the batches of a step go through the network together, each still as a group of its own: faster"
+        " where batches are small, and batch norms see all their images",
+    )
     ema_decay: Share | None = Field(
         None, description="decay of averaged weights, which are then validated and kept; null: no averaging"
     )

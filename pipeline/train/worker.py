@@ -149,6 +149,7 @@ class Worker:
             layout,
             config.loss,
             SivSources(config.siv_masks, config.siv_looks),
+            config.joint_batches,
         )
         if config.compile and made.averaged is not None:  # a copy is not compiled
             compile_parts(made.averaged.module)

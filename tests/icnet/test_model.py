@@ -12,6 +12,7 @@ from icnet.correlation import Cues
 from icnet.inference import Predictor, optimize
 from icnet.loss import iou_loss
 from icnet.model import ICNet
+from icnet.object_maps import ObjectMaps
 from tests.icnet.networks import ALL, SIZE
 
 
@@ -162,6 +163,18 @@ def test_a_training_step_can_pool_its_sivs_from_given_maps(small):
         found.append(network(images, sisms, pooled=pooled))
     torch.testing.assert_close(found[1], found[0])
     assert (found[2] - found[0]).abs().max() > 1e-6
+
+
+def test_groups_that_are_trained_together_stay_groups_of_their_own(small):
+    torch.manual_seed(0)
+    network = ICNet(small).double().train()
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d | ObjectMaps):
+            part.eval()
+    images, sisms = group(5)
+    together = network(images, sisms, sizes=[2, 3])
+    apart = [network(images[part], sisms[part]) for part in (slice(0, 2), slice(2, 5))]
+    torch.testing.assert_close(together, torch.cat(apart), rtol=0, atol=1e-10)
 
 
 def test_weights_say_how_much_each_member_weighs(model):
