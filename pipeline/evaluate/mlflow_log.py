@@ -24,23 +24,25 @@ SHOWN_PICTURES = 5
 """Panels that the view of a dataset compares."""
 
 
-def log_outputs(inputs: Inputs, out: Path, key: str) -> bool:
+def log_outputs(inputs: Inputs, out: Path, key: str) -> str | None:
     """Add the outputs in the folder `out` to the run of the training, unless it holds them already.
 
-    Each other method gets a run of its own. Returns whether something was logged. Raises TrackingError.
+    Each other method gets a run of its own. Returns the address of the scores in MLflow's UI, None if nothing was
+    logged. Raises TrackingError.
     """
     with tracking.translate_errors(tracking.find_server(), f"the scores are in {out}, run again to log them"):
         run, tag = _find_run(inputs), f"{LOGGED}{inputs.dataset}"
         if run.read_tags().get(tag) == key:
-            return False
+            return None
         sums, edition = read_sums(out / "groups.parquet")
         benchmark = _describe_benchmark(inputs, sums, edition)
         _log_files(run, inputs, out, benchmark)
         if (ICNET, RESIZED) in sums:
             _log_scores(run, inputs, sums, benchmark)
-            tracking.save_view(_make_view(inputs.dataset, out))
+        view = _make_view(inputs.dataset, out)
+        tracking.save_view(view)
         run.set_tags({tag: key})
-        return True
+        return tracking.link_runs(view.key)
 
 
 def _describe_benchmark(inputs: Inputs, sums: Sums, edition: str) -> tracking.DataSource:

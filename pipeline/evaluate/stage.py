@@ -112,8 +112,10 @@ def evaluate_dataset(inputs: Inputs, out: Path, config: EvaluateConfig) -> None:
     else:
         check_folder(out)
         _write_scores(inputs, out, config, key)
-    if not log_outputs(inputs, out, key):
-        report.print_summary("evaluate", "MLflow has them already")
+    logged = log_outputs(inputs, out, key)
+    report.print_summary(
+        "evaluate", f"compare runs in MLflow (`make ui`): {logged}" if logged else "MLflow has them already"
+    )
 
 
 def _write_scores(inputs: Inputs, out: Path, config: EvaluateConfig, key: str) -> None:

@@ -17,7 +17,7 @@ from pipeline.tracking.run import (
 )
 from pipeline.tracking.server import EXPERIMENT, EXPERIMENT_TAGS, find_experiment, find_server, get_client, lock_server
 from pipeline.tracking.session import METHOD, RESTORED, open_method_run, reopen_run, start_run
-from pipeline.tracking.views import View, save_view
+from pipeline.tracking.views import View, link_runs, save_view
 
 __all__ = [
     "EXPERIMENT",
@@ -40,6 +40,7 @@ __all__ = [
     "flatten",
     "get_client",
     "hide_password",
+    "link_runs",
     "lock_server",
     "make_image_key",
     "open_method_run",

@@ -16,6 +16,9 @@ from pipeline.tracking.server import find_experiment, find_server, get_client
 TAG = "mlflow.sharedViewState."
 """Start of the tag of a view; its key follows."""
 
+LOCAL_UI = "http://127.0.0.1:5000"
+"""Where `make ui` shows a local database."""
+
 COMPARED_RUNS = 20
 """Runs that a chart shows."""
 
@@ -36,6 +39,14 @@ class View:
     params: Sequence[str] = ()
     charts: Sequence[str] = ()
     pictures: Sequence[str] = ()
+
+
+def link_runs(view: str = "") -> str:
+    """The address of the experiment's runs in MLflow's UI, as the view with this key shows them."""
+    server = find_server()
+    host = server if server.startswith("http") else LOCAL_UI
+    shown = f"&viewStateShareKey={view}" if view else ""
+    return f"{host}/#/experiments/{find_experiment(server)}/runs?workflowType=machine_learning{shown}"
 
 
 def save_view(view: View) -> None:

@@ -36,6 +36,14 @@ def test_a_view_has_the_columns_order_and_charts_that_were_asked_for():
     assert charts == [("BAR", "toys/max_f", None), ("IMAGE", None, ["p"])]
 
 
+def test_a_link_opens_the_view_in_the_mode_for_training():
+    save_view(VIEW)
+    link = tracking.link_runs(VIEW.key)
+    number = tracking.find_experiment(tracking.find_server())
+    page = f"/#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey=icnet-toys"
+    assert link == f"http://127.0.0.1:5000{page}"
+
+
 def test_a_view_that_people_changed_is_kept():
     save_view(VIEW)
     server = tracking.find_server()
