@@ -107,7 +107,10 @@ def test_a_photograph_that_kills_its_process_is_a_reject_and_the_others_are_comp
     assert same == {"shard-000000.parquet", "shard-000002.parquet"}
 
 
-@pytest.mark.parametrize(("step", "lethal"), [("MapsActor", LethalMaps), ("WriteMaps", LethalWriter)])
+@pytest.mark.parametrize(
+    ("step", "lethal"),
+    [("MapsActor", LethalMaps), pytest.param("WriteMaps", LethalWriter, marks=pytest.mark.slow)],
+)
 def test_a_photograph_that_kills_the_prediction_is_a_reject_and_the_others_get_maps(
     collection, ray_session, monkeypatch, tmp_path, capsys, step, lethal
 ):
