@@ -28,6 +28,7 @@ LONGEST = [
     "tests/pipeline/serve/test_serve.py",
     "tests/pipeline/predict/test_predict.py",
     "tests/test_tour.py",
+    "tests/recovery/test_crashes.py",
 ]
 
 

@@ -91,7 +91,10 @@ def without(collection, ray_session, tmp_path):
     return tables.read_table(tmp_path / "without").to_pylist()
 
 
-@pytest.mark.parametrize(("name", "part"), [("DetectSaliency", LethalMethod), ("ReadImages", LethalReader)])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("DetectSaliency", LethalMethod), pytest.param("ReadImages", LethalReader, marks=pytest.mark.slow)],
+)
 def test_a_photograph_that_kills_its_process_is_a_reject_and_the_others_are_computed(
     collection, without, ray_session, monkeypatch, tmp_path, name, part
 ):
