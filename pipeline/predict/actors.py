@@ -24,7 +24,7 @@ from pipeline.predict.cue_files import (
 )
 from pipeline.predict.inputs import Batch, Row, make_batches
 from pipeline.predict.plan import space_evenly
-from pipeline.predict.writing import NETWORK_SHARE, make_unsized_row
+from pipeline.predict.writing import NETWORK_SHARE, make_small_row
 from pipeline.runtime import devices
 from pipeline.runtime.executor import Task, WorkerContext
 from pipeline.runtime.networks import load_network
@@ -126,4 +126,4 @@ class MapsActor(NetworkActor):
 
 def _make_rows(rows: list[Row], prediction: Prediction, weights: Tensor) -> list[Row]:
     maps = prediction.maps.float()[:, 0].cpu().numpy()
-    return [make_unsized_row(*parts) for parts in zip(rows, maps, weights.tolist(), strict=True)]
+    return [make_small_row(*parts) for parts in zip(rows, maps, weights.tolist(), strict=True)]

@@ -27,23 +27,23 @@ class WriteMaps:
 
     def __call__(self, task: Task) -> Task:
         """Write one shard; returns its number and images. Raises OriginalError where an original is needed and away."""
-        unsized, rejects = pickle.loads(task["payload"])
-        rows = self.context.map_batches(self._make_row, unsized)
+        small, rejects = pickle.loads(task["payload"])
+        rows = self.context.map_batches(self._make_row, small)
         shard = Shard(task["number"], task["start"], task["stop"], task["key"])
         if not task.get("trial"):
             tables.write_shard(self.folder, shard, tables.MAPS, rows, rejects)
         return {"number": shard.number, "images": len(shard)}
 
-    def _make_row(self, unsized: Row) -> Row:
-        size = unsized.pop("height"), unsized.pop("width")
-        resized, original = images.resize(unsized["map"], size), unsized.pop("original", None)
+    def _make_row(self, small: Row) -> Row:
+        size = small.pop("height"), small.pop("width")
+        resized, original = images.resize(small["map"], size), small.pop("original", None)
         if original is not None:
             resized = refine(resized, original.decode())
         self.context.report_progress(1 - NETWORK_SHARE)
-        return {**unsized, "map": images.encode(resized)}
+        return {**small, "map": images.encode(resized)}
 
 
-def make_unsized_row(sample: Row, map_: np.ndarray, weight: float) -> Row:
+def make_small_row(sample: Row, map_: np.ndarray, weight: float) -> Row:
     """The MAPS row of a sample, but its map is uint8 [s, s], with the size and, if it is known, the original file.
 
     map_: co-saliency map in [0, 1], [s, s].

@@ -11,7 +11,7 @@ DINOV2: dict[str, Any] = {
     "depths": (1, 2, 3),
     "init": "he",
 }
-FULL = DINOV2 | {"similarity_maps": True, "residual_maps": True, "object_maps": 4}
+FULL = DINOV2 | {"similarity_maps": True, "residual_maps": True}
 """With the options that make groups of unknown categories work best."""
 BOTH = {"vgg16": VGG16, "dinov2_vits14": DINOV2}
 ALL = BOTH | {"dinov2_vits14 with all maps": FULL}

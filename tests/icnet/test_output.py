@@ -56,11 +56,7 @@ def test_the_mean_is_that_of_the_four_that_training_supervises(finest, mean):
 def test_training_and_every_map_are_the_same_for_both(finest, mean):
     images, sisms = group(3)
     same(*(network.predict(images, sisms, every_map=True).maps for network in (mean, finest)))
-    maps = []
-    for network in (mean, finest):
-        torch.manual_seed(0)  # channels that object maps leave out
-        maps.append(network.train()(images, sisms))
-    same(*maps)
+    same(*(network.train()(images, sisms) for network in (mean, finest)))
 
 
 def test_the_mean_of_a_large_group_in_two_passes_is_that_of_one_pass(mean):

@@ -56,9 +56,9 @@ class LethalMaps(MapsActor):
 
 
 class LethalWriter(WriteMaps):
-    def _make_row(self, unsized):
-        die_with([(unsized["group"], unsized["name"])])
-        return super()._make_row(unsized)
+    def _make_row(self, small):
+        die_with([(small["group"], small["name"])])
+        return super()._make_row(small)
 
 
 class MortalTogether(DetectSaliency):
@@ -91,10 +91,7 @@ def without(collection, ray_session, tmp_path):
     return tables.read_table(tmp_path / "without").to_pylist()
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [("DetectSaliency", LethalMethod), pytest.param("ReadImages", LethalReader, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("name", "part"), [("DetectSaliency", LethalMethod), ("ReadImages", LethalReader)])
 def test_a_photograph_that_kills_its_process_is_a_reject_and_the_others_are_computed(
     collection, without, ray_session, monkeypatch, tmp_path, name, part
 ):
