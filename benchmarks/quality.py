@@ -56,13 +56,12 @@ def main(
     split = split_groups(table, config["validation"], config["seed"])
     if model.config.init == "whitened":
         whitening.whiten_compression(model, load_examples(table, split).to(device), whitening.PRETRAINED_POWER)
-    pin = device.type == "cuda"
     changes = Augmentation(**{name: config.get(name, 0.0) for name in ("flip", "crop", "color_jitter", "sism_noise")})
     fit(
         model,
         split,
-        BatchLoader(table, config["seed"], changes, pin),
-        BatchLoader(table, config["seed"]),
+        BatchLoader(table, config["seed"], changes, device),
+        BatchLoader(table, config["seed"], device=device),
         config,
         out,
     )
@@ -78,8 +77,8 @@ def fit(
 
     def load(epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
         slots = [slot for step in steps for slot in step]
-        for batch in parallel.prefetch(lambda slot: loader.load_slot(slot, epoch), slots, 8 if loader.pin else 1):
-            yield [batch.to(trained.device)]
+        threads = 8 if loader.device.type == "cuda" else 1
+        yield from ([batch] for batch in parallel.prefetch(lambda slot: loader.load_slot(slot, epoch), slots, threads))
 
     named = {name: config.get(name) for name in ("lr", "backbone_lr")}
     kind, decay = config.get("optimizer", "adam"), config.get("weight_decay", 1e-4)
@@ -117,7 +116,7 @@ def validate(trained: Training, split: Split, loader: BatchLoader) -> tuple[floa
     model: ICNet = trained.best_model.eval()
     ours, theirs = [], []
     for rows in split.validation.values():
-        batch = loader.load_plain(rows).to(trained.device)
+        batch = loader.load_plain(rows)
         with trained.autocast():
             maps = model(batch.images, batch.sisms)
         for found, sism, mask in zip(maps.float(), batch.sisms, batch.masks, strict=True):

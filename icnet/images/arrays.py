@@ -41,15 +41,19 @@ def encode_image(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def normalize(images: Pixels) -> Tensor:
-    """Convert uint8 RGB [n, h, w, 3] to float32 [n, 3, h, w], normalized by ImageNet's mean and deviation."""
-    values = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)
-    return values.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1)).contiguous()
+def normalize(images: Pixels | Tensor) -> Tensor:
+    """Convert uint8 RGB [n, h, w, 3] to float32 [n, 3, h, w], normalized by ImageNet's mean and deviation.
+
+    A tensor is converted on its device.
+    """
+    values = _to_tensor(images).permute(0, 3, 1, 2).float().div_(255)
+    mean, std = (torch.tensor(numbers, device=values.device).view(3, 1, 1) for numbers in (MEAN, STD))
+    return values.sub_(mean).div_(std).contiguous()
 
 
-def scale_maps(maps: Pixels) -> Tensor:
-    """Convert uint8 maps or masks [n, h, w] to float32 [n, 1, h, w] in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(maps)).unsqueeze(1).float().div_(255)
+def scale_maps(maps: Pixels | Tensor) -> Tensor:
+    """Convert uint8 maps or masks [n, h, w] to float32 [n, 1, h, w] in [0, 1]; a tensor on its device."""
+    return _to_tensor(maps).unsqueeze(1).float().div_(255)
 
 
 def quantize(values: NDArray[np.floating] | Tensor) -> Pixels:
@@ -57,3 +61,7 @@ def quantize(values: NDArray[np.floating] | Tensor) -> Pixels:
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     levels: Pixels = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
     return levels
+
+
+def _to_tensor(pixels: Pixels | Tensor) -> Tensor:
+    return pixels if isinstance(pixels, Tensor) else torch.from_numpy(np.ascontiguousarray(pixels))

@@ -59,17 +59,39 @@ class Feed:
 
 def make(spec: Spec, device: torch.device) -> Method:
     """Make the method of an ONNX file. Raises SodError if it cannot be run, or cannot follow the options."""
-    options = spec.parse_options(Options)
-    file = spec.require_file()
-    session = open_session(spec, device)
+    options, network = spec.parse_options(Options), open_network(spec, device)
+    run = partial(detect, network, options.map)
+    return Method(run, partial(make_identity, "onnx", OUTPUT_VERSION, options, spec.require_file()))
+
+
+@dataclass(frozen=True)
+class Network:
+    """An open ONNX network: onnxruntime's session, how it is fed, and the output that is read.
+
+    `alone`: images are run one by one, as the batch size is fixed or nothing is gained by more.
+    """
+
+    session: Any
+    feed: Feed
+    output: str
+    alone: bool
+
+    def run(self, images: Sequence[Pixels]) -> list[np.ndarray]:
+        """The outputs for the images, [n, ...] of each batch."""
+        inputs = [self.feed(image) for image in images]
+        batches = inputs if self.alone or not inputs else [np.concatenate(inputs)]
+        return [np.asarray(self.session.run([self.output], {self.feed.name: batch})[0]) for batch in batches]
+
+
+def open_network(spec: Spec, device: torch.device) -> Network:
+    """Open the network of an ONNX file. Raises SodError if it cannot be run, or cannot follow the options."""
+    options, session = spec.parse_options(Options), open_session(spec, device)
     entry = find_input(spec, options, session)
     outputs = session.get_outputs()
     if not 0 <= options.output < len(outputs):
         raise SodError(f"{spec.text!r}: no output {options.output}; there are {len(outputs)}")
     alone = isinstance(entry.shape[0], int) or session.get_providers()[0] != CUDA
-    feed = make_feed(spec, options, entry)
-    run = partial(detect, session, feed, outputs[options.output].name, options.map, alone)
-    return Method(run, partial(make_identity, "onnx", OUTPUT_VERSION, options, file))
+    return Network(session, make_feed(spec, options, entry), outputs[options.output].name, alone)
 
 
 def find_input(spec: Spec, options: Options, session: Any) -> Any:
@@ -126,19 +148,14 @@ def open_session(spec: Spec, device: torch.device) -> Any:
         raise SodError(f"{spec.text!r} cannot be run by onnxruntime: {' '.join(str(error).split())}") from error
 
 
-def detect(
-    session: Any, feed: Feed, output: str, kind: str, alone: bool, images: Sequence[Pixels], keys: Sequence[Key]
-) -> list[SaliencyMap]:
+def detect(network: Network, kind: str, images: Sequence[Pixels], keys: Sequence[Key]) -> list[SaliencyMap]:
     """Return the maps of the images; on a GPU as one batch if the network's batch size is free.
 
     Raises DetectionError if an output is not finite, SodError if it is not one map.
     """
-    inputs = [feed(image) for image in images]
-    batches = inputs if alone or not inputs else [np.concatenate(inputs)]
     grids: list[Array] = []
-    for batch in batches:
-        values = np.asarray(session.run([output], {feed.name: batch})[0])
-        grids += [_to_grid(one, output) for one in (values[None] if values.ndim == 2 else values)]
+    for values in network.run(images):
+        grids += [_to_grid(one, network.output) for one in (values[None] if values.ndim == 2 else values)]
     for grid, key in zip(grids, keys, strict=True):
         if not np.isfinite(grid).all():
             raise DetectionError(f"the network's map of {'/'.join(key)} is not finite")

@@ -1,6 +1,6 @@
 """A batch: images of one group with their SISMs and masks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,13 +36,8 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device. A pinned batch is copied while the device computes."""
-        return self._map_tensors(lambda part: part.to(device, non_blocking=True))
-
-    def pin(self) -> "Batch":
-        """The batch in page-locked memory."""
-        return self._map_tensors(lambda part: part.pin_memory())
-
-    def _map_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        images, sisms, masks = (change(part) for part in (self.images, self.sisms, self.masks))
-        return replace(self, images=images, sisms=sisms, masks=masks, stored=tuple(map(change, self.stored)))
+        """The batch on a device."""
+        images, sisms, masks, *stored = (
+            part.to(device) for part in (self.images, self.sisms, self.masks, *self.stored)
+        )
+        return replace(self, images=images, sisms=sisms, masks=masks, stored=tuple(stored))

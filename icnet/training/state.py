@@ -19,7 +19,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from icnet.inference import compile_parts
 from icnet.loss import LOSSES
+from icnet.model import ICNet
 from icnet.precision import PRECISIONS
 from icnet.training.batch import Batch
 from icnet.training.layout import EpochLayout
@@ -67,6 +69,9 @@ class Training:
         if ema_decay is not None:
             average = get_ema_multi_avg_fn(ema_decay)
             self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+            copy = self.averaged.module
+            if isinstance(copy, ICNet) and copy.compiled:  # copies lose what was compiled
+                compile_parts(copy)
         self.layout, self.loss, self.siv_sources = layout, LOSSES[loss], siv_sources
         self.joint = joint
         self.epoch = self.position = 0

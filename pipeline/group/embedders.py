@@ -74,28 +74,21 @@ class OnnxEmbedder:
     """
 
     def __init__(self, spec: str) -> None:
-        parsed = Spec.parse(spec)
-        options = parsed.parse_options(onnx.Options)
-        self.spec, self.session = spec, onnx.open_session(parsed, devices.get_device())
-        self.feed = onnx.make_feed(parsed, options, onnx.find_input(parsed, options, self.session))
-        outputs = self.session.get_outputs()
-        if not 0 <= options.output < len(outputs):
-            raise sod.SodError(f"{spec!r}: no output {options.output}; there are {len(outputs)}")
-        self.output = outputs[options.output].name
+        self.spec, self.network = spec, onnx.open_network(Spec.parse(spec), devices.get_device())
 
     def __call__(self, photographs: Sequence[Pixels], sisms: Sequence[Pixels]) -> NDArray[np.float16]:
         """Embeddings [n, d]. Raises SodError where an output is neither a vector nor feature maps, or not finite."""
         return np.concatenate([self._embed(*pair) for pair in zip(photographs, sisms, strict=True)])
 
     def _embed(self, photograph: Pixels, sism: Pixels) -> NDArray[np.float16]:
-        found = torch.from_numpy(self.session.run([self.output], {self.feed.name: self.feed(photograph)})[0]).float()
+        found = torch.from_numpy(self.network.run([photograph])[0]).float()
         if found.ndim not in (2, 4) or len(found) != 1:
             raise sod.SodError(
-                f"{self.spec!r}: output {self.output!r} of an image is {list(found.shape)},"
+                f"{self.spec!r}: output {self.network.output!r} of an image is {list(found.shape)},"
                 " neither [1, d] nor [1, d, h, w]"
             )
         if not torch.isfinite(found).all():
-            raise sod.SodError(f"{self.spec!r}: output {self.output!r} holds NaN or infinite values")
+            raise sod.SodError(f"{self.spec!r}: output {self.network.output!r} holds NaN or infinite values")
         if found.ndim == 4:
             found = nmap(found, resize(images.scale_maps(sism[None]), tuple(found.shape[2:])))
         return l2_normalize(found, dim=1).half().numpy()

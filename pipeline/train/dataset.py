@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from icnet import images
@@ -26,6 +27,8 @@ COLUMNS = ("group", "name", "image", "sism", "mask", "digest")
 
 MAX_EXAMPLES = 64
 """Images that the first weights may depend on."""
+
+CPU = torch.device("cpu")
 
 
 def write_memory_map(samples: Mapping[str, Path], file: Path) -> pa.Table:
@@ -61,17 +64,20 @@ def load_examples(samples: pa.Table, split: Split) -> Tensor:
 
 
 class BatchLoader:
-    """Decodes batches of the samples table and augments those for training."""
+    """Decodes batches of the samples table and augments those for training.
+
+    Batches are on `device`: a GPU gets pixels as uint8, a quarter of the bytes, and makes the network's input of them.
+    """
 
     def __init__(
         self,
         samples: pa.Table,
         seed: int,
         augmentation: Augmentation = NO_AUGMENTATION,
-        pin: bool = False,
+        device: torch.device = CPU,
         features: StoredFeatures | None = None,
     ) -> None:
-        self.samples, self.seed, self.augmentation, self.pin = samples, seed, augmentation, pin
+        self.samples, self.seed, self.augmentation, self.device = samples, seed, augmentation, device
         self.features = features
 
     def load_plain(self, rows: Sequence[int]) -> Batch:
@@ -88,10 +94,17 @@ class BatchLoader:
         return self._make_batch(members, slot.weight)
 
     def _make_batch(self, members: Sequence[list[np.ndarray]], weight: float) -> Batch:
-        pictures, sisms, masks, *features = (np.stack(views) for views in zip(*members, strict=True))
+        pictures, sisms, masks, *features = (self._move(np.stack(views)) for views in zip(*members, strict=True))
         stored = arrange_features(features[0]) if features else ()
-        batch = Batch(images.normalize(pictures), images.scale_maps(sisms), images.scale_maps(masks), weight, stored)
-        return batch.pin() if self.pin else batch
+        return Batch(images.normalize(pictures), images.scale_maps(sisms), images.scale_maps(masks), weight, stored)
+
+    def _move(self, array: np.ndarray) -> Tensor:
+        """The array on the device. A GPU copies it while it computes."""
+        tensor = torch.from_numpy(array)
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        with torch.cuda.device(self.device):  # else a thread would pin memory for the first GPU
+            return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _read_features(self, row: int) -> list[np.ndarray]:
         """The stored features of a row, if there are any."""

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pipeline.runtime.files import replace_when_done
@@ -51,6 +50,6 @@ class StoredFeatures:
         return self.folder / f"{number:06d}.npy"
 
 
-def arrange_features(features: np.ndarray) -> tuple[Tensor, ...]:
+def arrange_features(features: Tensor) -> tuple[Tensor, ...]:
     """Features [n, h, w, d * c] as the network takes them: [n, c, h, w] for each depth."""
-    return torch.from_numpy(np.ascontiguousarray(features.transpose(0, 3, 1, 2))).chunk(DEPTHS, dim=1)
+    return features.permute(0, 3, 1, 2).contiguous().chunk(DEPTHS, dim=1)

@@ -1,9 +1,10 @@
 """Validation during training: whole groups, scores over all ranks, and a picture of each group."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import torch.distributed
 from torch import Tensor
 
 from icnet import images
+from icnet.images import Pixels
 from icnet.inference import Predictor, join_predictions
 from icnet.model import ICNet, Prediction
 from icnet.training import Batch, Training
@@ -52,11 +54,18 @@ class Validation:
         Every rank calls this and gets the same numbers: those of rank 0's weights, which are the ones to be saved.
         """
         training.share_best_model()
-        sums = _Sums(training.loss)
-        for piece in self._predict(training, list(self.groups.values())):
-            maps = piece.found.maps.float()
-            sums.add(maps.cpu(), select_map(training, maps).cpu(), piece.batch.masks.cpu())
+        sums = _Sums()
+        for one in prefetch(_score_image, self._list_images(training), self.threads):
+            sums.add(one)
         return sums.means(training.device)
+
+    def _list_images(self, training: Training) -> Iterator["_Image"]:
+        for piece in self._predict(training, list(self.groups.values())):
+            maps, masks = piece.found.maps.float(), piece.batch.masks
+            losses = [float(training.loss(*pair)) for pair in zip(maps.split(1), masks.split(1), strict=True)]
+            finished = select_map(training, maps)
+            for loss, found, mask in zip(losses, finished[:, 0], masks[:, 0], strict=True):
+                yield _Image(images.quantize(found), images.quantize(mask), loss)
 
     def draw_panels(self, training: Training) -> Iterator[tuple[str, np.ndarray]]:
         """(group, picture) of this rank's groups with a panel, with the same images of a group every time."""
@@ -78,26 +87,21 @@ class Validation:
         divided = [[rows[at : at + MAX_IMAGES] for at in range(0, len(rows), MAX_IMAGES)] for rows in groups]
         order = [rows for pieces in divided for rows in pieces * (1 + predictor.looks * (len(pieces) > 1))]
         loaded = prefetch(self.loader.load_plain, order, self.threads)
-
-        def load() -> Batch:
-            return next(loaded).to(training.device)
-
         for group, pieces in enumerate(divided):
             with training.autocast():
                 cues = None
                 if len(pieces) > 1:
-                    cues = predictor.gather_cues(partial(_load_pairs, load, len(pieces)))
+                    cues = predictor.gather_cues(partial(_load_pairs, loaded, len(pieces)))
             for rows in pieces:
-                batch = load()
+                batch = next(loaded)
                 with training.autocast():
                     found = predictor.predict(batch.images, batch.sisms, cues, every_map=True)
                 yield _Piece(group, rows, batch, found)
 
 
-def _load_pairs(load: Callable[[], Batch], count: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _load_pairs(loaded: Iterator[Batch], count: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Images and SISMs of the next batches."""
-    for _ in range(count):
-        batch = load()
+    for batch in islice(loaded, count):
         yield batch.images, batch.sisms
 
 
@@ -136,19 +140,28 @@ def draw_panel(table: pa.Table, found: Prediction, maps: Tensor) -> np.ndarray:
     return pictures.draw_sheet(rows, COLUMNS, labels=[row["name"] for row in table.to_pylist()])
 
 
+class _Image(NamedTuple):
+    """A co-saliency map and its mask, uint8 [s, s], and the loss of all four maps."""
+
+    map: Pixels
+    mask: Pixels
+    loss: float
+
+
+def _score_image(image: _Image) -> np.ndarray:
+    """1, the loss, and the scores: what _Sums adds up."""
+    found = score.score_map(image.map, image.mask)
+    return np.concatenate([[1.0, image.loss], found.numbers, found.curves.ravel()])
+
+
 class _Sums:
     """Sums over images: their number, their loss, and the scores of `pipeline.metrics`."""
 
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.loss = loss
+    def __init__(self) -> None:
         self.sums = np.zeros(2 + len(score.NUMBERS) + len(score.CURVES) * score.THRESHOLDS)
 
-    def add(self, maps: Tensor, final: Tensor, masks: Tensor) -> None:
-        """Add images with maps [n, 4, s, s], final maps and masks [n, 1, s, s]."""
-        for every, found, mask in zip(maps, final, masks, strict=True):
-            one = score.score_map(images.quantize(found[0]), images.quantize(mask[0]))
-            loss = float(self.loss(every[None], mask[None]))
-            self.sums += np.concatenate([[1.0, loss], one.numbers, one.curves.ravel()])
+    def add(self, scored: np.ndarray) -> None:
+        self.sums += scored
 
     def means(self, device: torch.device) -> dict[str, float]:
         sums = torch.tensor(self.sums, device=device)

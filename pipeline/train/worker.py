@@ -55,11 +55,11 @@ class Worker:
         count = self._restore()
         self.losses = LossFile(Path(job.losses), count) if self.rank == 0 else None
         self.num_losses = count
-        gpu = self.training.device.type == "cuda"
+        device = self.training.device
         changes = Augmentation(job.config.flip, job.config.crop, job.config.color_jitter, job.config.sism_noise)
         stored = None if job.features is None else StoredFeatures(Path(job.features), job.split.train)
-        self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, gpu, stored)
-        self.threads = job.config.prefetch_threads or (min(8, cores) if gpu else 1)
+        self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, device, stored)
+        self.threads = job.config.prefetch_threads or (min(8, cores) if device.type == "cuda" else 1)
         held = job.split.validation
         self.validation = None
         if held:
@@ -71,11 +71,11 @@ class Worker:
         return assign_to_rank(self._plan(epoch), self.ranks, self.rank, self.config.grad_accum_steps, position)
 
     def load_steps(self, epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
-        """The batches of each step on the training's device; threads decode the next ones."""
+        """The batches of each step; threads decode the next ones and bring them to the training's device."""
         slots = [slot for step in steps for slot in step]
         loaded = parallel.prefetch(lambda slot: self.loader.load_slot(slot, epoch), slots, self.threads)
         for step in steps:
-            yield [next(loaded).to(self.training.device) for _ in step]
+            yield [next(loaded) for _ in step]
 
     def run(self) -> None:
         """Train to the end, or until the loss is not finite; report, validate and save as the options say.
@@ -127,6 +127,7 @@ class Worker:
         # A sum of three numbers depends on their order, and DDP changes the order once it knows the used parameters.
         exact = self.ranks > 2 and not self.job.gpus
         device = get_device() if self.job.gpus else torch.device("cpu")
+        torch.backends.cudnn.benchmark = True  # batches are of one size
         parallel = prepare_model(
             model,
             move_to_device=device,
@@ -138,7 +139,7 @@ class Worker:
         layout = EpochLayout(len(self._plan(0)), self.ranks * config.grad_accum_steps)
         schedule = training.make_schedule(optimizer, config.schedule, config.epochs * layout.num_steps, config.warmup)
         precision = self._choose_precision(device)
-        made = Training(
+        return Training(
             model,
             optimizer,
             schedule,
@@ -151,9 +152,6 @@ class Worker:
             SivSources(config.siv_masks, config.siv_looks),
             config.joint_batches,
         )
-        if config.compile and made.averaged is not None:  # a copy is not compiled
-            compile_parts(made.averaged.module)
-        return made
 
     def _load_model(self) -> ICNet:
         """The model with its first weights and frozen parts."""

@@ -91,6 +91,7 @@ def accepted_hosts(environment):
     return {"MLFLOW_SERVER_ALLOWED_HOSTS": environment["MLFLOW_SERVER_ALLOWED_HOSTS"]}
 
 
+@pytest.mark.slow
 def test_pods_log_by_the_name_of_the_service(start, tmp_path):
     (service,) = (one for one in manifests("mlflow.yaml") if one["kind"] == "Service")
     name = service["metadata"]["name"]
@@ -100,6 +101,7 @@ def test_pods_log_by_the_name_of_the_service(start, tmp_path):
 
 
 @pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
+@pytest.mark.slow
 def test_the_compose_server_takes_any_password_and_the_name_that_is_given(start, tmp_path):
     database = Postgres(PASSWORD)
     database.start()

@@ -26,7 +26,7 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=[pytest.param("vgg16", marks=pytest.mark.slow), "dinov2_vits14"])
 def exported(request, tmp_path_factory):
     """A network, and the folder of its graphs."""
     torch.manual_seed(0)

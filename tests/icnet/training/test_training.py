@@ -9,6 +9,7 @@ from torch import nn
 
 from icnet import loss, training
 from icnet.config import Config
+from icnet.inference import compile_parts
 from icnet.model import ICNet
 from icnet.training import Batch, EpochLayout, Training
 
@@ -73,6 +74,42 @@ def test_accumulated_batches_give_the_gradient_of_their_mean_loss(net):
     losses = [loss.iou_loss(other(one.images, one.sisms), one.masks) for one in (batch(1), batch(2, 7))]
     torch.stack(losses).mean().backward()
     torch.testing.assert_close(stepped, [parameter.grad for parameter in other.parameters()])
+
+
+def test_joint_batches_give_the_gradient_of_their_weighted_losses_after_one_pass():
+    torch.manual_seed(0)
+    network, batches = ICNet(Config(size=64, width=0.125)), [draw_group(1, 2, 0.25), draw_group(2, 3, 0.75)]
+    other = copy.deepcopy(network)
+    optimizer = torch.optim.SGD(network.parameters(), 1.0)
+    trained = Training(network, optimizer, training.make_schedule(optimizer), joint=True)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    found = trained.step(batches)
+    stepped = [old - new.detach() for old, new in zip(before, network.parameters(), strict=True)]
+    whole = Batch.merge(batches)
+    parts = other.train()(whole.images, whole.sisms, sizes=whole.sizes).split([2, 3])
+    losses = [one.weight * loss.iou_loss(part, one.masks) for part, one in zip(parts, batches, strict=True)]
+    torch.stack(losses).sum().backward()
+    assert float(found) == pytest.approx(float(sum(losses)))
+    expected = [parameter.grad for parameter in other.parameters()]
+    torch.testing.assert_close(stepped, expected, rtol=1e-3, atol=1e-5)
+    apart = Training(model := copy.deepcopy(other), optimizer := torch.optim.SGD(model.parameters(), 1.0), None)
+    apart.schedule = training.make_schedule(optimizer)
+    assert float(apart.step(batches)) != pytest.approx(float(found), abs=1e-6), "batch norms saw all images together"
+
+
+def draw_group(seed, count, weight):
+    draw = torch.Generator().manual_seed(seed)
+    images, sisms, masks = (torch.rand(count, channels, 64, 64, generator=draw) for channels in (3, 1, 1))
+    return Batch(images, sisms, masks.round(), weight)
+
+
+def test_averaged_weights_of_a_compiled_network_are_compiled_too():
+    network = ICNet(Config(size=64, width=0.125))
+    assert make(network, ema_decay=0.5).averaged.module.decoder._compiled_call_impl is None
+    compile_parts(network)
+    averaged = make(network, ema_decay=0.5).averaged.module
+    assert averaged.decoder._compiled_call_impl is not None
+    assert averaged.backbone._compiled_call_impl is not None
 
 
 def test_a_batch_of_weight_zero_changes_no_gradient(net):

@@ -122,6 +122,7 @@ class FinishingApart(RayExecutor):
         return replace(super().plan_actors(*wanted, **memory), finishes_apart=True)
 
 
+@pytest.mark.slow
 def test_maps_that_are_written_apart_from_the_network_are_the_same_bytes(samples, model, ray_session, tmp_path):
     config = PredictConfig(shard_size=6, batch_size=4, num_actors=1)
     MapsJob(samples, model, tmp_path / "apart" / "maps", tmp_path / "apart" / "work", config).run(FinishingApart())

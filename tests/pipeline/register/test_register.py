@@ -72,6 +72,7 @@ def test_a_version_carries_its_tags_metrics_and_run(registry, place):
     assert run.info.status == "FINISHED" and [one.model_id for one in run.outputs.model_outputs] == [logged.model_id]
 
 
+@pytest.mark.slow
 def test_two_registrations_at_once_are_both_kept(registry, place):
     code = (
         "import json, sys; from pathlib import Path; from pipeline.register.config import RegisterConfig\n"
