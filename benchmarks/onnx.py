@@ -28,7 +28,7 @@ from icnet.inference import Predictor, optimize
 from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, export_onnx
 from icnet.precision import has_fast_bf16
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.score import score_map
+from pipeline.metrics.pysod import score_map
 
 BATCH_SIZE = 8
 

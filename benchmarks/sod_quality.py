@@ -17,7 +17,8 @@ from tqdm import tqdm
 from icnet import images as image_files
 from icnet import sod
 from pipeline import pictures
-from pipeline.metrics import aggregate, score
+from pipeline.metrics import aggregate
+from pipeline.metrics.pysod import score_map_at
 
 
 def main(
@@ -41,10 +42,10 @@ def main(
         found = image_files.quantize(method(image, key))
         seconds += time.perf_counter() - start
         mask = image_files.decode_gray(file.read_bytes())
-        plain.append((key, score.score_map_at(found, mask, size=(size, size))))
+        plain.append((key, score_map_at(found, mask, size=(size, size))))
         if void:
             unlabelled = image_files.decode_gray((void / key[0] / file.name).read_bytes())
-            labelled.append((key, score.score_map_at(found, mask, unlabelled, (size, size))))
+            labelled.append((key, score_map_at(found, mask, unlabelled, (size, size))))
         if number * 10 // len(files) == len(shown):
             shown["/".join(key)] = image, mask, found
     rows = [(spec, str(size), aggregate.Scores.of(plain))]

@@ -10,7 +10,8 @@ from icnet import images
 from pipeline import gallery
 from pipeline.evaluate.folders import find_maps, format_keys
 from pipeline.metrics.aggregate import Scores
-from pipeline.metrics.score import PAPER, Key, Score, score_map_at
+from pipeline.metrics.pysod import score_map_at
+from pipeline.metrics.score import PAPER, Key, Score
 from pipeline.runtime.progress import Progress
 
 

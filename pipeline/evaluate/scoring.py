@@ -17,8 +17,8 @@ from ray.exceptions import RayTaskError
 from icnet import images
 from pipeline import tables
 from pipeline.evaluate.inputs import Inputs
-from pipeline.metrics import score
 from pipeline.metrics.aggregate import Scores
+from pipeline.metrics.pysod import score_map_at
 from pipeline.metrics.records import ICNET, IN_FIELD, ORIGINAL, RESIZED, SISM, Absent, Row, list_absent
 from pipeline.metrics.score import FIELD, METRICS, Key, Score
 from pipeline.runtime import cluster
@@ -164,9 +164,9 @@ def _score_image(
         if found.key in files:
             _read_other_map(files[found.key], method, maps, found.errors)
     for method, map_ in maps.items():
-        found.scores[method, RESIZED] = score.score_map_at(map_, small, void, small.shape[:2])
-        found.scores[method, ORIGINAL] = score.score_map_at(map_, mask, void)
-        found.scores[method, IN_FIELD] = score.score_map_at(map_, mask, void, convention=FIELD)
+        found.scores[method, RESIZED] = score_map_at(map_, small, void, small.shape[:2])
+        found.scores[method, ORIGINAL] = score_map_at(map_, mask, void)
+        found.scores[method, IN_FIELD] = score_map_at(map_, mask, void, convention=FIELD)
     return found
 
 

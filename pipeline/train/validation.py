@@ -19,6 +19,7 @@ from icnet.model import ICNet, Prediction
 from icnet.training import Batch, Training
 from pipeline import pictures
 from pipeline.metrics import score
+from pipeline.metrics.pysod import score_map
 from pipeline.runtime.parallel import prefetch
 from pipeline.train.dataset import BatchLoader
 from pipeline.train.split import Groups
@@ -150,7 +151,7 @@ class _Image(NamedTuple):
 
 def _score_image(image: _Image) -> np.ndarray:
     """1, the loss, and the scores: what _Sums adds up."""
-    found = score.score_map(image.map, image.mask)
+    found = score_map(image.map, image.mask)
     return np.concatenate([[1.0, image.loss], found.numbers, found.curves.ravel()])
 
 

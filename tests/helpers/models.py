@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import tracking
-from pipeline.metrics import score
+from pipeline.metrics import pysod
 from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.sums import write_sums
 from pipeline.register.config import RegisterConfig
@@ -26,7 +26,7 @@ def scores(noise: float, seed: int = 0) -> Scores:
     scored = []
     for n in range(GROUPS * EACH):
         _, mask = photographs.photograph(n, 32, 40)
-        scored.append(((f"g{n % GROUPS}", str(n)), score.score_map(benchmark.blurred(mask, seed + n, noise), mask)))
+        scored.append(((f"g{n % GROUPS}", str(n)), pysod.score_map(benchmark.blurred(mask, seed + n, noise), mask)))
     return Scores.of(scored)
 
 

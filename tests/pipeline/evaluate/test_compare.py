@@ -7,7 +7,7 @@ from PIL import Image
 from icnet import images
 from pipeline.evaluate.compare import compare_folders
 from pipeline.evaluate.folders import FolderError
-from pipeline.metrics import aggregate, score
+from pipeline.metrics import aggregate, pysod, score
 from tests.helpers import benchmark, photographs
 
 
@@ -26,7 +26,7 @@ def by_hand(maps, masks, size, convention="paper"):
     scored = []
     for file in masks.glob("*/*.png"):
         found, mask = (np.asarray(Image.open(root / file.parent.name / file.name)) for root in (maps, masks))
-        scored.append(((file.parent.name, file.stem), score.score_map_at(found, mask, None, size, convention)))
+        scored.append(((file.parent.name, file.stem), pysod.score_map_at(found, mask, None, size, convention)))
     return aggregate.Scores.of(scored).overall()
 
 

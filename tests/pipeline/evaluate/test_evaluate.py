@@ -13,7 +13,7 @@ from pipeline import tables, tracking
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.folders import FolderError, find_maps
 from pipeline.evaluate.stage import evaluate_dataset, main, score_dataset
-from pipeline.metrics import aggregate, records, score, sums
+from pipeline.metrics import aggregate, pysod, records, sums
 from pipeline.runtime import files, params
 from tests.helpers import benchmark, photographs
 
@@ -44,7 +44,7 @@ def by_hand(inputs, size):
     pairs = []
     for (group, name), data in found.items():
         mask = images.decode_mask((inputs.root / "masks" / group / f"{name}.png").read_bytes())
-        pairs.append(((group, name), score.score_map_at(images.decode_gray(data), mask, size=size)))
+        pairs.append(((group, name), pysod.score_map_at(images.decode_gray(data), mask, size=size)))
     return aggregate.Scores.of(pairs).overall()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import py_sod_metrics as sod
 import pytest
 
-from pipeline.metrics import score
+from pipeline.metrics import pysod, score
 from pipeline.metrics.aggregate import Scores
 from tests.pipeline.metrics import plain
 
@@ -38,13 +38,13 @@ def by_default(pairs):
 
 
 def in_field(pairs):
-    scored = [score.score_map(*pair, convention=score.FIELD) for pair in pairs]
+    scored = [pysod.score_map(*pair, convention=score.FIELD) for pair in pairs]
     return Scores.of((("g", str(number)), one) for number, one in enumerate(scored)).overall()
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_scores_of_an_image_in_the_field_are_those_of_pysodmetrics(pair):
-    found = score.score_map(*pair, convention=score.FIELD).metrics()
+    found = pysod.score_map(*pair, convention=score.FIELD).metrics()
     assert found.keys() == by_default([pair]).keys()
     assert found == pytest.approx(by_default([pair]), abs=1e-6)
 
@@ -62,7 +62,7 @@ def test_scores_in_the_field_are_those_of_a_second_implementation():
 def test_a_map_of_one_value_is_not_stretched(value):
     pair = np.full((45, 60), value, np.uint8), PAIRS[0][1]
     assert in_field([pair]) == pytest.approx(by_default([pair]), abs=1e-6)
-    first, second = (score.score_map(*pair, convention=one) for one in score.CONVENTIONS)
+    first, second = (pysod.score_map(*pair, convention=one) for one in score.CONVENTIONS)
     assert np.array_equal(first.numbers, second.numbers) and np.array_equal(first.curves, second.curves)
 
 
@@ -71,13 +71,13 @@ def test_the_two_conventions_agree_on_maps_that_have_the_full_range():
         (np.where(found == found.max(), 255, np.where(found == found.min(), 0, found)), mask) for found, mask in PAIRS
     ]
     for found, mask in full:
-        first, second = (score.score_map(found.astype(np.uint8), mask, convention=one) for one in score.CONVENTIONS)
+        first, second = (pysod.score_map(found.astype(np.uint8), mask, convention=one) for one in score.CONVENTIONS)
         assert np.array_equal(first.numbers, second.numbers) and np.array_equal(first.curves, second.curves)
 
 
 def test_the_two_conventions_differ_on_faint_maps():
     mask = PAIRS[0][1]
-    paper, field = (score.score_map(mask // 4, mask, convention=one).metrics() for one in score.CONVENTIONS)
+    paper, field = (pysod.score_map(mask // 4, mask, convention=one).metrics() for one in score.CONVENTIONS)
     assert field["mae"] == 0 and paper["mae"] == pytest.approx(0.75 * (mask > 0).mean(), abs=0.01)
 
 
@@ -88,5 +88,5 @@ def test_pixels_without_a_label_do_not_change_how_a_map_is_stretched():
     changed = found.copy()
     changed[:, 50:] = 255 - changed[:, 50:]
     changed[0, 59], changed[1, 59] = 0, 255
-    first, second = (score.score_map(one, mask, void, score.FIELD) for one in (found, changed))
+    first, second = (pysod.score_map(one, mask, void, score.FIELD) for one in (found, changed))
     assert np.array_equal(first.numbers, second.numbers) and np.array_equal(first.curves, second.curves)

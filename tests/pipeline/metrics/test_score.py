@@ -3,7 +3,7 @@ import py_sod_metrics as sod
 import pytest
 
 from icnet import images
-from pipeline.metrics import aggregate, score
+from pipeline.metrics import aggregate, pysod, score
 
 RNG = np.random.default_rng(3)
 
@@ -48,7 +48,7 @@ def pairs():
 
 @pytest.fixture(scope="module")
 def scored(pairs):
-    return [((f"g{n % 3}", f"{n}"), score.score_map(*pair)) for n, pair in enumerate(pairs)]
+    return [((f"g{n % 3}", f"{n}"), pysod.score_map(*pair)) for n, pair in enumerate(pairs)]
 
 
 def test_scores_are_those_of_pysodmetrics(pairs, scored):
@@ -60,26 +60,26 @@ def test_scores_are_those_of_pysodmetrics(pairs, scored):
 @pytest.mark.parametrize("size", [(32, 32), (224, 224)])
 def test_scores_at_another_size_are_those_of_the_resized_maps(pairs, size):
     resized = [(images.resize(found, size), images.resize(mask, size)) for found, mask in pairs]
-    ours = aggregate.Scores.of((("g", str(n)), score.score_map_at(*pair, size=size)) for n, pair in enumerate(pairs))
+    ours = aggregate.Scores.of((("g", str(n)), pysod.score_map_at(*pair, size=size)) for n, pair in enumerate(pairs))
     assert ours.overall() == pytest.approx(by_hand(resized), abs=1e-9)
 
 
 def test_a_map_of_another_size_is_scored_at_the_size_of_the_mask(pairs):
     found, mask = pairs[0]
     small = images.resize(found, (30, 40))
-    expected = score.score_map(images.resize(small, mask.shape), mask)
-    assert np.array_equal(score.score_map_at(small, mask).curves, expected.curves)
+    expected = pysod.score_map(images.resize(small, mask.shape), mask)
+    assert np.array_equal(pysod.score_map_at(small, mask).curves, expected.curves)
 
 
 def test_a_perfect_map_scores_one():
-    value = score.score_map(disc(), disc()).metrics()
+    value = pysod.score_map(disc(), disc()).metrics()
     assert value["mae"] == 0
     assert [value[name] for name in ("max_f", "s", "max_e", "iou")] == pytest.approx([1, 1, 1, 1], abs=1e-3)
     assert value["weighted_f"] == pytest.approx(1, abs=1e-3)
 
 
 def test_an_inverted_map_scores_nothing():
-    value = score.score_map(255 - disc(), disc()).metrics()
+    value = pysod.score_map(255 - disc(), disc()).metrics()
     assert value["mae"] == 1 and value["s"] < 0.05 and value["weighted_f"] == pytest.approx(0, abs=1e-6)
     assert value["iou"] == pytest.approx((disc() > 128).mean())
 
@@ -87,14 +87,14 @@ def test_an_inverted_map_scores_nothing():
 @pytest.mark.parametrize("found", [np.zeros((40, 40), np.uint8), np.full((40, 40), 255, np.uint8)])
 @pytest.mark.parametrize("mask", [np.zeros((40, 40), np.uint8), np.full((40, 40), 255, np.uint8)])
 def test_empty_and_full_maps_and_masks_have_finite_scores(found, mask):
-    value = score.score_map(found, mask).metrics()
+    value = pysod.score_map(found, mask).metrics()
     assert all(0 <= number <= 1.001 for number in value.values())
     assert value["mae"] == float(found[0, 0] != mask[0, 0])
 
 
 def test_a_map_is_not_stretched_to_the_full_range():
     faint = (disc() // 4).astype(np.uint8)
-    assert score.score_map(faint, disc()).metrics()["mae"] > 0.05
+    assert pysod.score_map(faint, disc()).metrics()["mae"] > 0.05
 
 
 def test_void_pixels_do_not_change_a_score():
@@ -103,7 +103,7 @@ def test_void_pixels_do_not_change_a_score():
     found = noisy(mask, 1)
     other = found.copy()
     other[:, 60:] = 255 - other[:, 60:]
-    first, second = (score.score_map(one, mask, void) for one in (found, other))
+    first, second = (pysod.score_map(one, mask, void) for one in (found, other))
     assert np.array_equal(first.curves, second.curves) and np.array_equal(first.numbers, second.numbers)
 
 
@@ -126,8 +126,8 @@ def test_sums_of_parts_are_the_sums_of_the_whole_to_the_last_bit(scored, divided
 
 def test_groups_are_averaged_alone_and_each_alike():
     mask = disc()
-    scored = [(("good", str(n)), score.score_map(mask, mask)) for n in range(3)]
-    scored += [(("bad", "0"), score.score_map(np.zeros_like(mask), mask))]
+    scored = [(("good", str(n)), pysod.score_map(mask, mask)) for n in range(3)]
+    scored += [(("bad", "0"), pysod.score_map(np.zeros_like(mask), mask))]
     found = aggregate.Scores.of(scored)
     assert found.images == 4 and found.groups == ("bad", "good")
     bad = found.by_group()["bad"]["mae"]
@@ -161,7 +161,7 @@ def test_the_reference_scores_of_u2netp_are_met(shared):
     for file in sorted((root / "masks").glob("*/*.png")):
         key = (file.parent.name, file.stem)
         parts = [root / kind / key[0] / file.name for kind in ("sism_u2netp", "masks", "void")]
-        scored.append((key, score.score_map_at(*(images.decode_gray(part.read_bytes()) for part in parts), (224, 224))))
+        scored.append((key, pysod.score_map_at(*(images.decode_gray(part.read_bytes()) for part in parts), (224, 224))))
     found = aggregate.Scores.of(scored).overall()
     assert len(scored) == 210
     assert [found[name] for name in ("max_f", "s", "mae")] == pytest.approx([0.858, 0.779, 0.134], abs=5e-4)
