@@ -18,12 +18,22 @@ class Augmentation:
     `flip`: probability of a horizontal flip, in [0, 1]. `crop`: largest share of a side that a crop removes.
     `color_jitter`: largest change of brightness, contrast and saturation. `sism_noise`: share of the SISMs of a batch
     that are corrupted (`pipeline.train.sism_noise`). The last three are in [0, 1). SISM and mask share flip and crop.
+    `zooms`: views of an image besides the whole one (`pipeline.train.zoom`). `pasted_groups`, `distractors`: shares of
+    the batches and of the images with pasted objects (`pipeline.train.pasting`).
     """
 
     flip: float = 0.0
     crop: float = 0.0
     color_jitter: float = 0.0
     sism_noise: float = 0.0
+    zooms: int = 0
+    pasted_groups: float = 0.0
+    distractors: float = 0.0
+
+    @property
+    def pastes(self) -> bool:
+        """Whether objects are pasted."""
+        return self.pasted_groups > 0 or self.distractors > 0
 
     def __call__(self, draw: np.random.Generator, views: list[np.ndarray]) -> list[np.ndarray]:
         """Flip, crop and jitter an image [s, s, 3] and its maps [s, s], uint8."""

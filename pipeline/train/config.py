@@ -57,6 +57,18 @@ class TrainConfig(params.Section):
     sism_noise: Share = Field(
         0.0, description="share of the SISMs that lose a rectangle, are faded, or also show another image's objects"
     )
+    zooms: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="fixed crops around the object of each image; each time, one of them or the whole image is seen",
+    )
+    pasted_groups: Share = Field(
+        0.0, description="share of the batches whose objects are pasted on images of other groups, which keep their own"
+    )
+    distractors: Share = Field(
+        0.0, description="share of the other images that get an object of another group, which is not in the mask"
+    )
     siv_masks: Share = Field(0.0, description="share of the batches whose SIVs are pooled from the masks")
     siv_looks: Share = Field(
         0.0, description="share of the batches whose SIVs are pooled from the maps of a first look, not from the SISMs"

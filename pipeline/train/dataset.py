@@ -6,6 +6,7 @@ compares them.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from pipeline import tables
 from pipeline.runtime.files import replace_when_done
 from pipeline.train.augment import NO_AUGMENTATION, Augmentation
 from pipeline.train.feature_files import StoredFeatures, arrange_features
+from pipeline.train.pasting import paste_objects
 from pipeline.train.sampler import BatchSlot
 from pipeline.train.sism_noise import corrupt_sisms
-from pipeline.train.split import Split
+from pipeline.train.split import Groups, Split
+from pipeline.train.zoom import zoom
 
 COLUMNS = ("group", "name", "image", "sism", "mask", "digest")
 
@@ -76,18 +79,25 @@ class BatchLoader:
         augmentation: Augmentation = NO_AUGMENTATION,
         device: torch.device = CPU,
         features: StoredFeatures | None = None,
+        groups: Groups | None = None,
     ) -> None:
+        """`groups`: those that are trained on, for augmentations that paste objects of other groups."""
         self.samples, self.seed, self.augmentation, self.device = samples, seed, augmentation, device
         self.features = features
+        named = [(row, number) for number, rows in enumerate((groups or {}).values()) for row in rows]
+        self.rows, self.group_of = np.array([row for row, _ in named], np.int64), dict(named)
 
-    def load_plain(self, rows: Sequence[int]) -> Batch:
-        """Images as they are in the table."""
-        return self._make_batch([self._decode_row(row) for row in rows], 1.0)
+    def load_plain(self, rows: Sequence[int], view: int = 0) -> Batch:
+        """Images as they are in the table, or the same zoomed view of each."""
+        return self._make_batch([self._decode_view(row, view) for row in rows], 1.0)
 
     def load_slot(self, slot: BatchSlot, epoch: int) -> Batch:
         """A training batch. Its augmentation depends on the seed, the epoch and its number in the epoch's plan."""
         draw = np.random.default_rng([self.seed, epoch, slot.number, 1])
-        members = [self.augmentation(draw, [*self._decode_row(row), *self._read_features(row)]) for row in slot.rows]
+        members = [self._load_member(draw, row) for row in slot.rows]
+        if self.augmentation.pastes:
+            shares = self.augmentation.pasted_groups, self.augmentation.distractors
+            members = paste_objects(draw, members, partial(self._load_other, draw, slot.rows[0]), *shares)
         if self.augmentation.sism_noise:
             noisy = corrupt_sisms(draw, np.stack([sism for _, sism, *_ in members]), self.augmentation.sism_noise)
             members = [[image, sism, *others] for (image, _, *others), sism in zip(members, noisy, strict=True)]
@@ -106,14 +116,24 @@ class BatchLoader:
         with torch.cuda.device(self.device):  # else a thread would pin memory for the first GPU
             return tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def _read_features(self, row: int) -> list[np.ndarray]:
-        """The stored features of a row, if there are any."""
-        return [] if self.features is None else [self.features.read(row)]
+    def _load_member(self, draw: np.random.Generator, row: int) -> list[np.ndarray]:
+        """A view of a row, changed at random: image, SISM and mask, and features if they are stored."""
+        view = int(draw.integers(self.augmentation.zooms + 1)) if self.augmentation.zooms else 0
+        features = [] if self.features is None else [self.features.read(row, view)]
+        return self.augmentation(draw, [*self._decode_view(row, view), *features])
 
-    def _decode_row(self, row: int) -> list[np.ndarray]:
-        """Image, SISM and mask of a row, uint8."""
+    def _load_other(self, draw: np.random.Generator, row: int) -> list[np.ndarray]:
+        """A view of an image of another group than the row's."""
+        while True:
+            other = int(self.rows[draw.integers(len(self.rows))])
+            if self.group_of[other] != self.group_of[row]:
+                return self._load_member(draw, other)
+
+    def _decode_view(self, row: int, view: int) -> list[np.ndarray]:
+        """Image, SISM and mask of a view of a row, uint8: 0 is the whole image, others are always the same crops."""
         maps = [images.decode_gray(self._read(column, row)) for column in ("sism", "mask")]
-        return [images.decode(self._read("image", row)), *maps]
+        whole = [images.decode(self._read("image", row)), *maps]
+        return zoom(np.random.default_rng([self.seed, row, view, 2]), whole) if view else whole
 
     def _read(self, column: str, row: int) -> bytes:
         return self.samples[column][row].as_py()

@@ -20,25 +20,29 @@ DEPTHS = 3
 
 
 class StoredFeatures:
-    """Features of the rows of a training, in files of FILE_IMAGES rows: float16, [n, h, w, d * c]."""
+    """Features of the rows of a training, in files of FILE_IMAGES rows: float16, [n, h, w, d * c].
 
-    def __init__(self, folder: Path, groups: Groups) -> None:
+    A row has `views`: the whole image, and zoomed ones. A file holds the same view of its rows.
+    """
+
+    def __init__(self, folder: Path, groups: Groups, views: int = 1) -> None:
         """`groups`: the training groups."""
-        self.folder = folder
+        self.folder, self.views = folder, views
         self.rows = sorted(row for rows in groups.values() for row in rows)
         self._places = {row: place for place, row in enumerate(self.rows)}
         self._open = cache(lambda number: np.load(self._find_file(number), mmap_mode="r"))
 
-    def read(self, row: int) -> np.ndarray:
-        """Features of a row, [h, w, d * c]."""
+    def read(self, row: int, view: int = 0) -> np.ndarray:
+        """Features of a view of a row, [h, w, d * c]."""
         number, place = divmod(self._places[row], FILE_IMAGES)
-        return np.asarray(self._open(number)[place])
+        return np.asarray(self._open(number * self.views + view)[place])
 
-    def list_missing(self) -> list[tuple[int, list[int]]]:
-        """Number and rows of every file that is not there."""
+    def list_missing(self) -> list[tuple[int, int, list[int]]]:
+        """Number, view and rows of every file that is not there."""
         starts = range(0, len(self.rows), FILE_IMAGES)
-        files = enumerate(self.rows[start : start + FILE_IMAGES] for start in starts)
-        return [(number, rows) for number, rows in files if not self._find_file(number).is_file()]
+        parts = [(self.rows[start : start + FILE_IMAGES], view) for start in starts for view in range(self.views)]
+        files = ((number, view, rows) for number, (rows, view) in enumerate(parts))
+        return [(number, view, rows) for number, view, rows in files if not self._find_file(number).is_file()]
 
     def write(self, number: int, features: np.ndarray) -> None:
         """Write a file, which appears whole or not at all."""

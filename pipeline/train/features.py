@@ -23,12 +23,12 @@ def compute_missing_features(stored: StoredFeatures, model: ICNet, loader: Batch
         raise TrainError(f"train.store_features: training changes the features of {model.config.backbone}")
     model.to(device).eval()
     missing = stored.list_missing()
-    with Progress("features", len(stored.rows)) as progress:
-        progress.update(len(stored.rows) - sum(len(rows) for _, rows in missing))
-        for number, rows in missing:
+    with Progress("features", len(stored.rows) * stored.views) as progress:
+        progress.update(len(stored.rows) * stored.views - sum(len(rows) for _, _, rows in missing))
+        for number, view, rows in missing:
             computed = []
             for start in range(0, len(rows), BATCH_SIZE):
-                batch = loader.load_plain(rows[start : start + BATCH_SIZE])
+                batch = loader.load_plain(rows[start : start + BATCH_SIZE], view)
                 depths = torch.cat(model.compute_stored(batch.images.to(device)), dim=1)
                 computed.append(depths.permute(0, 2, 3, 1).cpu().numpy())
                 progress.update(len(batch))

@@ -23,6 +23,8 @@ MODEL_CODE = (
     "job",
     "sampler",
     "sism_noise",
+    "pasting",
+    "zoom",
     "split",
     "validation",
     "worker",

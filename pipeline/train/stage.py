@@ -49,6 +49,8 @@ def train_model(samples: Mapping[str, Path], target: Path, config: TrainConfig, 
     workspace = Workspace(target.parent / "work" / "train", identity)
     with workspace.open():
         split = split_groups(write_memory_map(samples, workspace.memory_map), config.validation, config.seed)
+        if (config.pasted_groups or config.distractors) and len(split.train) < 2:
+            raise TrainError("train.pasted_groups and train.distractors need two groups to train on; there is one")
         write_initial_model(workspace, config, network, split)
         if config.store_features:
             write_features(workspace, config, split)
@@ -79,7 +81,7 @@ def write_initial_model(workspace: Workspace, config: TrainConfig, network: Mode
 
 def write_features(workspace: Workspace, config: TrainConfig, split: Split) -> None:
     """Compute the features of the training images, unless an interrupted training has them."""
-    stored = StoredFeatures(workspace.folder / FEATURES_FOLDER, split.train)
+    stored = StoredFeatures(workspace.folder / FEATURES_FOLDER, split.train, 1 + config.zooms)
     loader = BatchLoader(open_memory_map(workspace.memory_map), config.seed)
     gpu = config.use_gpu is not False and torch.cuda.is_available()
     model = checkpoint.load(workspace.folder / INITIAL_FILE)

@@ -5,6 +5,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import ray.train
@@ -56,9 +57,10 @@ class Worker:
         self.losses = LossFile(Path(job.losses), count) if self.rank == 0 else None
         self.num_losses = count
         device = self.training.device
-        changes = Augmentation(job.config.flip, job.config.crop, job.config.color_jitter, job.config.sism_noise)
-        stored = None if job.features is None else StoredFeatures(Path(job.features), job.split.train)
-        self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, device, stored)
+        changes = Augmentation(**{one.name: getattr(job.config, one.name) for one in fields(Augmentation)})
+        groups, views = job.split.train, 1 + job.config.zooms
+        stored = None if job.features is None else StoredFeatures(Path(job.features), groups, views)
+        self.loader = BatchLoader(open_memory_map(Path(job.samples)), job.config.seed, changes, device, stored, groups)
         self.threads = job.config.prefetch_threads or (min(8, cores) if device.type == "cuda" else 1)
         held = job.split.validation
         self.validation = None

@@ -22,6 +22,7 @@ from tests.helpers.trainings import NETWORK, OPTIONS, write_samples
 
 VIT = {"backbone": "dinov2_vits14", "size": 56, "width": 1 / 6, "init": "he"}
 HEAD = {"store_features": True, "sampling": "groups", "min_batch_size": 2, "loss": "combined", "siv_looks": 0.5}
+PASTING = {"zooms": 1, "pasted_groups": 0.5, "distractors": 0.5}
 
 
 @pytest.fixture
@@ -31,10 +32,55 @@ def stored(tmp_path, monkeypatch):
 
 
 def test_features_are_read_by_row_and_only_missing_files_are_listed(stored):
-    assert stored.list_missing() == [(0, [1, 3, 5, 8]), (1, [9, 20])]
+    assert stored.list_missing() == [(0, 0, [1, 3, 5, 8]), (1, 0, [9, 20])]
     stored.write(0, np.arange(4 * 6, dtype=np.float16).reshape(4, 1, 2, 3))
-    assert stored.list_missing() == [(1, [9, 20])]
+    assert stored.list_missing() == [(1, 0, [9, 20])]
     assert stored.read(5).tolist() == [[[12, 13, 14], [15, 16, 17]]]
+
+
+def test_every_view_of_a_row_has_its_features_in_a_file_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_files, "FILE_IMAGES", 2)
+    stored = StoredFeatures(tmp_path, {"a": [4, 7, 9]}, views=2)
+    assert stored.list_missing() == [(0, 0, [4, 7]), (1, 1, [4, 7]), (2, 0, [9]), (3, 1, [9])]
+    for number, view, rows in stored.list_missing():
+        stored.write(number, np.array([[[[10 * row + view]]] for row in rows], np.float16))
+    assert [stored.read(row, view).item() for row in (4, 7, 9) for view in (0, 1)] == [40, 41, 70, 71, 90, 91]
+
+
+def test_zoomed_images_come_with_the_features_of_the_same_view(tmp_path):
+    table = write_memory_map({"toys": write_samples(tmp_path / "toys", VIT["size"])}, tmp_path / "samples.arrow")
+    model, rows = build_initial_model(TrainConfig(dataset="toys"), ModelConfig(**VIT)), (9, 12, 20)
+    stored = StoredFeatures(tmp_path / "features", {"a": rows}, views=2)
+    compute_missing_features(stored, model, BatchLoader(table, 3), torch.device("cpu"))
+    loader = BatchLoader(table, 3, Augmentation(zooms=1), features=stored)
+    batches = [loader.load_slot(BatchSlot(rows, 1, number), 0) for number in range(6)]
+    for batch in batches:
+        for one, other in zip(batch.stored, model.compute_stored(batch.images), strict=True):
+            torch.testing.assert_close(one.float(), other.float(), atol=2e-3, rtol=2e-3)
+    whole = loader.load_plain(rows).images
+    zoomed = [not torch.equal(one, other) for batch in batches for one, other in zip(batch.images, whole, strict=True)]
+    assert 3 < sum(zoomed) < 15
+
+
+def test_pasted_objects_come_from_other_groups(samples, tmp_path):
+    table = write_memory_map({"toys": samples}, tmp_path / "samples.arrow")
+    names, rows = table["group"].to_pylist(), range(len(table))
+    groups = {name: [row for row in rows if names[row] == name] for name in ("hexagon", "square", "triangle")}
+    loader = BatchLoader(table, 0, Augmentation(distractors=0.5), groups=groups)
+    others = [loader._load_other(np.random.default_rng(seed), groups["square"][0])[0] for seed in range(40)]
+    known = {name: [loader._decode_view(row, 0)[0].tobytes() for row in members] for name, members in groups.items()}
+    found = {name for one in others for name, images in known.items() if one.tobytes() in images}
+    assert found == {"hexagon", "triangle"}
+    slot = BatchSlot(tuple(groups["square"]), 1.0, 0)
+    batch, again = loader.load_slot(slot, 1), loader.load_slot(slot, 1)
+    assert torch.equal(batch.images, again.images) and torch.equal(batch.masks, again.masks)
+    assert not torch.equal(batch.images, loader.load_plain(slot.rows).images)
+
+
+def test_pasting_with_one_group_is_refused(samples, tmp_path, mlflow_here):
+    held = {"validation": ["alone", "hexagon", "triangle"], "distractors": 0.1}
+    with pytest.raises(TrainError, match="need two groups"):
+        train_model({"toys": samples}, tmp_path / "model", TrainConfig(**OPTIONS | held), ModelConfig(**NETWORK))
 
 
 def test_a_flipped_image_has_mirrored_features(samples, tmp_path):
@@ -68,7 +114,9 @@ def test_stored_features_are_those_of_the_network_and_a_stage_goes_on_after_the_
 
 def test_two_datasets_train_a_head_on_stored_features(tmp_path, ray_session, mlflow_here, capsys):
     both = {name: write_samples(tmp_path / name, VIT["size"]) for name in ("toys", "others")}
-    config = TrainConfig(**OPTIONS | HEAD | {"dataset": list(both), "validation": ["toys/hexagon", "others/hexagon"]})
+    config = TrainConfig(
+        **OPTIONS | HEAD | PASTING | {"dataset": list(both), "validation": ["toys/hexagon", "others/hexagon"]}
+    )
     train_model(both, tmp_path / "data" / "model", config, ModelConfig(**VIT))
     printed = capsys.readouterr().out
     assert "of 6 groups on 1 CPU worker" in printed and "of 2 groups" in printed
