@@ -85,7 +85,7 @@ def write_features(workspace: Workspace, config: TrainConfig, split: Split) -> N
     loader = BatchLoader(open_memory_map(workspace.memory_map), config.seed)
     gpu = config.use_gpu is not False and torch.cuda.is_available()
     model = checkpoint.load(workspace.folder / INITIAL_FILE)
-    compute_missing_features(stored, model, loader, torch.device("cuda" if gpu else "cpu"))
+    compute_missing_features(stored, model, loader, torch.device("cuda" if gpu else "cpu"), config.precision)
 
 
 def check_sizes(samples: Mapping[str, Path], size: int) -> None:
