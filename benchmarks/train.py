@@ -4,7 +4,7 @@
     python benchmarks/train.py loaders --size 224
 
 `speed` times the bare step on one batch in memory, in a Ray worker of its own, then the stage; both on all cores or on
-one GPU. `loaders` times ways to bring group batches to the step, with nothing that consumes them, as images/s.
+one GPU. `loaders` times ways to bring group batches to a step that takes no time: images/s, and CPU time of an image.
 """
 
 import os
@@ -38,6 +38,7 @@ from pipeline.train.split import split_groups
 from pipeline.train.stage import train_model
 
 GROUP = 20
+WORKERS = (1, 2, 4, 16)
 app = typer.Typer(add_completion=False)
 Size = Annotated[int, typer.Option(help="px a side")]
 
@@ -135,7 +136,10 @@ class Items(torch.utils.data.Dataset):
 
 @app.command()
 def loaders(size: Size = 224, groups: int = 40) -> None:
-    """Images/s of threads, of torch's DataLoader and of Ray Data, the first batch's wait apart."""
+    """Images/s of threads, of torch's DataLoader and of Ray Data, the first batch's wait apart.
+
+    More workers than cores show what their number costs; threads share one interpreter lock.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "samples.arrow")
         table = write_memory_map({"toys": write(Path(folder, "samples"), groups, size)}, file)
@@ -143,12 +147,12 @@ def loaders(size: Size = 224, groups: int = 40) -> None:
         slots = [slot for step in assign_to_rank(plan, 1, 0) for slot in step]
         loader = BatchLoader(table, 0, Augmentation(0.5))
         _time("in line", lambda: (loader.load_slot(slot, 0) for slot in slots))
-        for threads in (1, 2):
+        for threads in WORKERS:
             _time(
                 f"{threads} threads",
                 lambda n=threads: parallel.prefetch(lambda slot: loader.load_slot(slot, 0), slots, n),
             )
-        for workers in (1, 2):
+        for workers in WORKERS:
             items = Items(file, slots)
             _time(f"DataLoader, {workers} processes", lambda n=workers, i=items: DataLoader(i, None, num_workers=n))
         with cluster.connect():
@@ -166,12 +170,13 @@ def _rows(file: Path, slots: list[BatchSlot]) -> Iterator[dict]:
 
 
 def _time(name: str, stream: Callable[[], Iterator]) -> None:
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), sum(os.times()[:4])
     batches_ = iter(stream())
     next(batches_)
     first = time.perf_counter() - began
     count = sum(10 for _ in batches_)
-    print(f"{name:<28} {count / (time.perf_counter() - began - first):8.0f} images/s, first batch {first:5.2f} s")
+    rate, spent = count / (time.perf_counter() - began - first), 1000 * (sum(os.times()[:4]) - cpu) / (count + 10)
+    print(f"{name:<28} {rate:8.0f} images/s, CPU {spent:5.2f} ms an image, first batch {first:5.2f} s", flush=True)
 
 
 if __name__ == "__main__":
