@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from icnet.correlation import Cues
 from icnet.images.arrays import MEAN, STD
 from icnet.inference import optimize
+from icnet.layers import resize
 from icnet.model import STAGES, ICNet
 
 OPSET = 20
@@ -36,6 +37,9 @@ CUES_FILE, MAPS_FILE = "cues.onnx", "maps.onnx"
 SIVS = tuple(f"sivs_{stage}" for stage in STAGES)
 CHECKED_SIZES = (2, 5)
 """Images of the groups that an export is checked with; the graphs are traced with other ones."""
+
+SMOOTHNESS = 14
+"""Pixels between the random values of an image to check with."""
 TRACED_IMAGES, TRACED_SIVS = 3, 4
 
 
@@ -146,9 +150,10 @@ def open_session(file: Path, num_threads: int = 0) -> Any:
 
 
 def _make_inputs(model: ICNet, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random images and SISMs."""
-    side = model.config.size
-    return torch.randn(n, 3, side, side, generator=generator), torch.rand(n, 1, side, side, generator=generator)
+    """Random images and SISMs, smooth as those of photographs: in noise, more CSA values are nearly equal."""
+    size, coarse = (model.config.size,) * 2, (model.config.size // SMOOTHNESS,) * 2
+    images, sisms = torch.randn(n, 3, *coarse, generator=generator), torch.rand(n, 1, *coarse, generator=generator)
+    return resize(images, size), resize(sisms, size)
 
 
 def _write_graph(
