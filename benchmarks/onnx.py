@@ -22,6 +22,7 @@ import onnxruntime
 import torch
 import typer
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from icnet import checkpoint, images, sod
 from icnet.inference import Predictor, optimize
@@ -97,7 +98,10 @@ def quantize_graphs(graphs: Path, folder: Path) -> Path:
     """Graphs whose matrix products have weights in int8."""
     folder.mkdir()
     for name in (CUES_FILE, MAPS_FILE):
-        quantize_dynamic(graphs / name, folder / name, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
+        folded = folder / f"folded-{name}"
+        quant_pre_process(graphs / name, folded, skip_symbolic_shape=True)  # transposed weights become constants
+        quantize_dynamic(folded, folder / name, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
+        folded.unlink()
     return folder
 
 
