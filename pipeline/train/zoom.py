@@ -1,6 +1,6 @@
 """Zoomed views of a training image: crops around its object, so that objects of all sizes are trained on.
 
-Collections differ in the size of their objects: those of one benchmark may fill twice the area of those of another.
+In one collection, objects may cover twice the area that they cover in another.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ SHIFT = 0.18
 def zoom(draw: np.random.Generator, views: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A crop of an image [s, s, 3] with its SISM and mask [s, s], all uint8, resized to the whole side."""
     size, inside = len(views[2]), views[2] > 127
-    area, (area_wanted, plain_side) = inside.mean(), draw.uniform(*zip(AREAS, PLAIN_SIDES, strict=True))
-    share = max(MIN_SIDE, float(np.sqrt(area / area_wanted))) if area else 1.0
+    area, wanted, plain_side = inside.mean(), draw.uniform(*AREAS), draw.uniform(*PLAIN_SIDES)
+    share = max(MIN_SIDE, float(np.sqrt(area / wanted))) if area else 1.0
     side = round(size * (share if share < PLAIN_SIDES[1] else plain_side))
     corner = []
     for places, shift in zip(np.nonzero(inside), draw.uniform(-SHIFT, SHIFT, 2), strict=True):
