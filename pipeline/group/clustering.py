@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import HDBSCAN, MiniBatchKMeans
-from sklearn.decomposition import PCA
 
 from pipeline.group.config import GroupConfig
 from pipeline.group.copies import find_copies
 from pipeline.group.embeddings import Embeddings
+
+# Functions import what they need of scikit-learn: it takes two seconds, also of commands that find no groups.
 
 COMPONENTS = 32
 """Principal components of the embeddings that are compared."""
@@ -60,6 +60,8 @@ def project(vectors: NDArray[np.float16], seed: int, step: int = 65_536) -> NDAr
     """The first principal components of embeddings [n, d], of length 1: [n, k]."""
     places = np.linspace(0, len(vectors) - 1, min(len(vectors), MAX_FITTED)).round().astype(int)
     components = min(COMPONENTS, len(places) - 1, vectors.shape[1])
+    from sklearn.decomposition import PCA
+
     pca = PCA(components, svd_solver="covariance_eigh", random_state=seed).fit(vectors[places].astype(np.float32))
     parts = [pca.transform(vectors[at : at + step].astype(np.float32)) for at in range(0, len(vectors), step)]
     projected = np.concatenate(parts).astype(np.float32)
@@ -90,12 +92,16 @@ def measure_cohesion(vectors: NDArray[np.float16], labels: NDArray[np.int64]) ->
 def _run_hdbscan(points: np.ndarray, smallest: int, neighbors: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if len(points) <= neighbors:
         return np.full(len(points), UNSORTED, np.int64), np.zeros(len(points))
+    from sklearn.cluster import HDBSCAN
+
     found = HDBSCAN(min_cluster_size=smallest, min_samples=neighbors, copy=True).fit(points.astype(np.float64))
     return found.labels_.astype(np.int64), np.nan_to_num(found.probabilities_)
 
 
 def _gather(points: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """MAX_POINTS / 2 centers of the points, and the nearest center of each point."""
+    from sklearn.cluster import MiniBatchKMeans
+
     kmeans = MiniBatchKMeans(MAX_POINTS // 2, init="random", n_init=1, batch_size=4 * MAX_POINTS, random_state=seed)
     nearest = kmeans.fit_predict(points).astype(np.int64)
     return kmeans.cluster_centers_.astype(np.float32), nearest

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ def score_grouping(truth: Sequence[str], found: Sequence[str | None]) -> Groupin
     shared = counts[pairs]
     most = np.zeros(len(names), np.int64)
     np.maximum.at(most, given[~alone], shared[~alone])
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # seconds: see clustering
+
     return GroupingScores(
         ari=float(adjusted_rand_score(true, given)),
         nmi=float(normalized_mutual_info_score(true, given)),

@@ -1,6 +1,6 @@
 """The plan of stage predict: subgroups, shards, and groups that are spread over several shards."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from itertools import groupby
 from pathlib import Path
 
@@ -36,15 +36,13 @@ def name_subgroups(groups: list[str], subgroup_size: int | None) -> list[str]:
 
 def find_large_groups(samples: Path, shards: list[Shard], subgroup_size: int | None = None) -> dict[str, list[Shard]]:
     """The shards of each subgroup that is spread over several shards. Such a shard holds no other subgroup."""
-    groups = name_subgroups(tables.read_table(samples, ["group"])["group"].to_pylist(), subgroup_size)
-    groups_of_shards = [(shard, set(groups[shard.start : shard.stop])) for shard in shards]
-    num_shards = Counter(group for _, held in groups_of_shards for group in held)
-    large: dict[str, list[Shard]] = defaultdict(list)
-    for shard, held in groups_of_shards:
-        for group in held:
-            if num_shards[group] > 1:
-                large[group].append(shard)
-    return dict(large)
+    groups = tables.read_table(samples, ["group"])["group"]
+    if subgroup_size is not None:
+        groups = pa.array(name_subgroups(groups.to_pylist(), subgroup_size))
+    firsts = groups.take([shard.start for shard in shards]).to_pylist()
+    runs = groupby(zip(firsts, shards, strict=True), key=lambda pair: pair[0])
+    found = {group: [shard for _, shard in run] for group, run in runs}
+    return {group: held for group, held in found.items() if len(held) > 1}
 
 
 def plan_maps(samples: Path, config: PredictConfig, model: str, one_group_per_shard: bool = False) -> list[Shard]:
