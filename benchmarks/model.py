@@ -2,6 +2,7 @@
 
     python benchmarks/model.py inference --sizes 5,10,20     images/s and peak memory
     python benchmarks/model.py training                      training steps on ten images
+    python benchmarks/model.py training --formats            the same, also with contiguous tensors
     python benchmarks/model.py group --images 5000           a large group in two passes: peak memory
     python benchmarks/model.py quality --checkpoint FILE     max F of float32 and bf16 on ../shared/data/msrc
 
@@ -31,11 +32,11 @@ from yardstick import Yardstick
 from icnet import checkpoint
 from icnet.config import Config
 from icnet.correlation import Cues
+from icnet.hardware import has_fast_bf16
 from icnet.images import decode, decode_gray, normalize, resize, scale_maps
 from icnet.inference import Predictor, compile_parts, optimize
 from icnet.loss import iou_loss
 from icnet.model import ICNet
-from icnet.precision import has_fast_bf16
 
 FAST_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 BACKBONES: dict[str, dict[str, Any]] = {
@@ -46,13 +47,16 @@ YARDSTICK = "yardstick"
 app = typer.Typer(help=__doc__, add_completion=False)
 
 
-def list_kinds(backbones: str, compiled: bool) -> list[str]:
-    """The networks to compare: the yardstick, and `<backbone> <precision>` or `<backbone> <precision> compiled`.
+def list_kinds(backbones: str, more: dict[str, bool]) -> list[str]:
+    """The networks to compare: the yardstick, and `<backbone> <precision>`, alone and with each mode of `more`.
 
     bf16 is among the precisions if this machine has it in hardware.
     """
     precisions = list_precisions()
-    modes = [*precisions, *(f"{precision} compiled" for precision in precisions if compiled)]
+    modes = [
+        *precisions,
+        *(f"{precision} {mode}" for mode, wanted in more.items() for precision in precisions if wanted),
+    ]
     return [YARDSTICK, *(f"{backbone} {mode}" for backbone in backbones.split(",") for mode in modes)]
 
 
@@ -72,7 +76,7 @@ def inference(
 ) -> None:
     """Predict groups of each size."""
     for n in map(int, sizes.split(",")):
-        compare("inference", list_kinds(backbones, compiled), n, repeats, allocator)
+        compare("inference", list_kinds(backbones, {"compiled": compiled}), n, repeats, allocator)
 
 
 @app.command()
@@ -81,10 +85,12 @@ def training(
     repeats: int = 3,
     allocator: bool = False,
     compiled: bool = False,
+    formats: bool = False,
     backbones: str = ",".join(BACKBONES),
 ) -> None:
-    """Steps of Adam on one batch of a group."""
-    compare("training", list_kinds(backbones, compiled), images, repeats, allocator)
+    """Steps of Adam on one batch of a group; with `formats`, also with contiguous tensors."""
+    modes = {"compiled": compiled, "contiguous": formats}
+    compare("training", list_kinds(backbones, modes), images, repeats, allocator)
 
 
 @app.command()
@@ -221,8 +227,9 @@ def make_training_step(kind: str, images: torch.Tensor, sisms: torch.Tensor) -> 
         network: Yardstick | ICNet = Yardstick()
     else:
         network = ICNet(Config(**BACKBONES[backbone], init="he"))
-        network.to(memory_format=torch.channels_last)
-        if mode:
+        network.channels_last = mode != ["contiguous"]
+        network.to(memory_format=torch.channels_last if network.channels_last else torch.contiguous_format)
+        if mode == ["compiled"]:
             compile_parts(network)
     network.to(DEVICE)
     trained = [parameter for parameter in network.train().parameters() if parameter.requires_grad]

@@ -25,9 +25,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from icnet import checkpoint, images, sod
+from icnet.hardware import has_fast_bf16
 from icnet.inference import Predictor, optimize
 from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, export_onnx
-from icnet.precision import has_fast_bf16
 from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.pysod import score_map
 

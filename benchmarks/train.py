@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from icnet import images, training
 from icnet.config import Config
+from icnet.hardware import trains_fast_with_channels_last
 from icnet.model import ICNet
 from icnet.training import Batch, Training
 from pipeline import tables
@@ -73,7 +74,9 @@ def bare(network: Config, config: TrainConfig, seconds: float) -> float:
     """Images/s of the training step alone, on a batch that is there."""
     torch.set_num_threads(os.cpu_count() or 1)
     device = devices.get_device()
-    model = ICNet(network).to(device, memory_format=torch.channels_last if config.channels_last else None)
+    model = ICNet(network)
+    model.channels_last = trains_fast_with_channels_last(device)
+    model.to(device, memory_format=torch.channels_last if model.channels_last else torch.contiguous_format)
     optimizer = training.make_optimizer(model)
     trained = Training(model, optimizer, training.make_schedule(optimizer), precision=config.precision)
     n, s = config.batch_size, network.size

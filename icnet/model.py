@@ -131,8 +131,7 @@ class ICNet(nn.Module):
     def encode(self, images: Float[Tensor, "n 3 s s"], low: bool = True) -> Features:
         """Features of images; `low`: whether the decoder will need them."""
         dtype = self.decoder.head.weight.dtype
-        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        levels = self.backbone(self._open_batch(images.to(dtype, memory_format=memory_format)), low)
+        levels = self.backbone(self._open_batch(images.to(dtype, memory_format=self._memory_format)), low)
         units = []
         for stage, features in zip(STAGES, levels.high, strict=True):
             found = features[: images.shape[0]]
@@ -155,7 +154,7 @@ class ICNet(nn.Module):
         """Features of images from what `compute_stored` gave for them."""
         weight = self.decoder.head.weight
         high = [part.to(weight.device, torch.promote_types(weight.dtype, torch.float32)) for part in stored]
-        low = self.backbone.build_low(images.to(weight.dtype, memory_format=torch.channels_last))
+        low = self.backbone.build_low(images.to(weight.dtype, memory_format=self._memory_format))
         return Features(high, self.decoder.compress(low))
 
     def pool_cues(self, features: Features, sisms: Float[Tensor, "n 1 s s"]) -> Cues:
@@ -242,6 +241,10 @@ class ICNet(nn.Module):
         Raises KeyError where there is none of that name.
         """
         return (dict(self.named_children()) | self.backbone.parts())[name]
+
+    @property
+    def _memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def _pool_own_cues(self, features: Features, sisms: Float[Tensor, "n 1 s s"]) -> Cues | None:
         return self.pool_cues(features, sisms) if self.config.similarity_maps else None

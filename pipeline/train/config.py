@@ -119,7 +119,11 @@ class TrainConfig(params.Section):
         description="autocast to `bf16` or `fp16`; `auto`: bf16 where the device has it in hardware, else float32;"
         " correlations and sorting stay in float32",
     )
-    channels_last: bool = Field(True, description="memory format of images and convolutions")
+    channels_last: bool | None = Field(
+        None,
+        description="memory format of images and convolutions: channels last, or contiguous; null: the one"
+        " that is faster here",
+    )
     compile: bool = Field(False, description="compile backbone and decoder with torch.compile")
     num_workers: Count | None = Field(
         None, description="Ray workers; null: one for each GPU of the cluster, one without GPUs"

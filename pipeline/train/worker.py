@@ -15,6 +15,7 @@ from ray.train import Checkpoint
 from ray.train.torch import get_device, prepare_model
 
 from icnet import checkpoint, training
+from icnet.hardware import trains_fast_with_channels_last
 from icnet.inference import compile_parts
 from icnet.memory import keep_freed_blocks
 from icnet.model import ICNet
@@ -123,12 +124,12 @@ class Worker:
 
     def _make_training(self) -> Training:
         """The training at its start."""
-        config, model = self.config, self._load_model()
+        config, device = self.config, get_device() if self.job.gpus else torch.device("cpu")
+        model = self._load_model(device)
         if config.compile:
             compile_parts(model)
         # A sum of three numbers depends on their order, and DDP changes the order once it knows the used parameters.
         exact = self.ranks > 2 and not self.job.gpus
-        device = get_device() if self.job.gpus else torch.device("cpu")
         torch.backends.cudnn.benchmark = True  # batches are of one size
         parallel = prepare_model(
             model,
@@ -155,10 +156,11 @@ class Worker:
             config.joint_batches,
         )
 
-    def _load_model(self) -> ICNet:
-        """The model with its first weights and frozen parts."""
+    def _load_model(self, device: torch.device) -> ICNet:
+        """The model with its first weights and frozen parts, in the memory format for a device."""
         model = checkpoint.load(self.job.initial)
-        model.channels_last = self.config.channels_last
+        chosen = self.config.channels_last
+        model.channels_last = trains_fast_with_channels_last(device) if chosen is None else chosen
         model.to(memory_format=torch.channels_last if model.channels_last else torch.contiguous_format)
         for part in self.config.freeze:
             model.part(part).requires_grad_(False)
