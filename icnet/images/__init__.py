@@ -1,6 +1,17 @@
 """Image files and arrays: decode, resize, encode, convert to network input."""
 
-from icnet.images.arrays import MEAN, STD, Pixels, encode, encode_image, normalize, quantize, resize, scale_maps
+from icnet.images.arrays import (
+    MEAN,
+    STD,
+    Pixels,
+    decode_encoded,
+    encode,
+    encode_image,
+    normalize,
+    quantize,
+    resize,
+    scale_maps,
+)
 from icnet.images.decode import FORMATS, decode, decode_gray, decode_mask, read_size
 from icnet.images.errors import ImageError
 
@@ -11,6 +22,7 @@ __all__ = [
     "ImageError",
     "Pixels",
     "decode",
+    "decode_encoded",
     "decode_gray",
     "decode_mask",
     "encode",

@@ -31,7 +31,7 @@ class ReadSamples:
         rejects = guards.make_rejects(rows, task, "group")
         rows = [row for place, row in enumerate(rows) if place not in task.get("skip", {})]
         for row in rows:
-            row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])
+            row["image"], row["sism"] = (images.decode_encoded(row[column]) for column in ("image", "sism"))
         return {**task, "payload": pickle.dumps((rows, rejects), protocol=5)}
 
 

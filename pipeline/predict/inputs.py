@@ -53,7 +53,7 @@ class ReadSamples:
                 row["original"] = file
         rows = [row for row in rows if row["place"] not in skip]
         for row in rows:
-            row["image"], row["sism"] = images.decode(row["image"]), images.decode_gray(row["sism"])
+            row["image"], row["sism"] = (images.decode_encoded(row[column]) for column in ("image", "sism"))
         return {**task, "payload": pickle.dumps((rows, rejects), protocol=5)}
 
     def _read_rows(self, start: int, stop: int) -> list[Row]:
