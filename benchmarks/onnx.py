@@ -21,13 +21,12 @@ import numpy as np
 import onnxruntime
 import torch
 import typer
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from icnet import checkpoint, images, sod
 from icnet.hardware import has_fast_bf16
 from icnet.inference import Predictor, optimize
 from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, export_onnx
+from icnet.onnx_int8 import quantize_graphs
 from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.pysod import score_map
 
@@ -94,17 +93,6 @@ def make_onnx(folder: Path) -> Predict:
     return predict
 
 
-def quantize_graphs(graphs: Path, folder: Path) -> Path:
-    """Graphs whose matrix products have weights in int8."""
-    folder.mkdir()
-    for name in (CUES_FILE, MAPS_FILE):
-        folded = folder / f"folded-{name}"
-        quant_pre_process(graphs / name, folded, skip_symbolic_shape=True)  # transposed weights become constants
-        quantize_dynamic(folded, folder / name, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
-        folded.unlink()
-    return folder
-
-
 def run(predict: Predict, photographs: list[Photograph]) -> tuple[float, dict[str, float]]:
     """Images/s, and the scores over all images."""
     seconds, scored = 0.0, []
@@ -135,9 +123,9 @@ def main(
         photographs[at] for at in np.linspace(0, len(photographs) - 1, min(most, len(photographs))).astype(int)
     ]
     with tempfile.TemporaryDirectory() as temporary:
-        graphs = Path(temporary, "graphs")
+        graphs, small = Path(temporary, "graphs"), Path(temporary, "small")
         export_onnx(checkpoint.load(model), graphs)
-        small = quantize_graphs(graphs, Path(temporary, "small"))
+        quantize_graphs(graphs, small)
         kinds: dict[str, Predict] = {"torch float32": make_torch(model, torch.float32)}
         if has_fast_bf16(torch.device("cpu")):
             kinds["torch bf16"] = make_torch(model, torch.bfloat16)

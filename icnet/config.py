@@ -1,7 +1,7 @@
 """The options of a network: its size, the variants of Table 2, and where the paper and the authors' program differ."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 BackboneName = Literal["vgg16", "dinov2_vits14"]
 """The backbones; `icnet.backbones` makes them."""
@@ -65,6 +65,11 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(self.depths))  # JSON and YAML have lists
+        choices = {name: kind for name, kind in get_type_hints(Config).items() if get_origin(kind) is Literal}
+        del choices["backbone"]  # make_backbone knows them
+        for name, kind in choices.items():
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
         if self.backbone == "dinov2_vits14":
             self._check_transformer()
         elif self.depths != (8, 10, 12):

@@ -83,13 +83,13 @@ def export_onnx(model: ICNet, folder: Path) -> dict[str, float]:
     if model.config.looks > 1:
         raise OnnxExportError(f"the graphs have one look, this network has looks: {model.config.looks}")
     _require_packages()
-    fast = optimize(model.cpu())
+    fast = optimize(model).cpu()
     fast.channels_last = False
     fast.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(0)
-    images, sisms = _make_inputs(fast, TRACED_IMAGES, generator)
+    images, sisms = make_inputs(fast.config.size, TRACED_IMAGES, generator)
     with torch.inference_mode():
-        others, saliency = _make_inputs(fast, TRACED_SIVS, generator)
+        others, saliency = make_inputs(fast.config.size, TRACED_SIVS, generator)
         sivs = [one.clone() for one in fast.pool_cues(fast.encode(others, low=False), saliency).sivs]
     n, m = torch.export.Dim("n"), torch.export.Dim("m")
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def check_graphs(model: ICNet, folder: Path, generator: torch.Generator) -> dict
     largest: dict[str, float] = {}
     of_maps: dict[bool, list[float]] = {False: [], True: []}
     for size, empty in product(CHECKED_SIZES, (False, True)):
-        images, sisms = _make_inputs(model, size, generator)
+        images, sisms = make_inputs(model.config.size, size, generator)
         sisms = torch.zeros_like(sisms) if empty else sisms
         with torch.inference_mode():
             cues = model.pool_cues(model.encode(images, low=False), sisms)
@@ -137,6 +137,14 @@ def check_graphs(model: ICNet, folder: Path, generator: torch.Generator) -> dict
     return largest
 
 
+def make_inputs(side: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random images [n, 3, side, side] and SISMs [n, 1, side, side], smooth as those of photographs: in noise, more CSA
+    values are nearly equal."""
+    coarse = (side // SMOOTHNESS,) * 2
+    images, sisms = torch.randn(n, 3, *coarse, generator=generator), torch.rand(n, 1, *coarse, generator=generator)
+    return resize(images, (side, side)), resize(sisms, (side, side))
+
+
 def open_session(file: Path, num_threads: int = 0) -> Any:
     """An onnxruntime session on the CPU; 0 threads: as many as cores."""
     import onnxruntime
@@ -145,13 +153,6 @@ def open_session(file: Path, num_threads: int = 0) -> Any:
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-
-
-def _make_inputs(model: ICNet, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random images and SISMs, smooth as those of photographs: in noise, more CSA values are nearly equal."""
-    size, coarse = (model.config.size,) * 2, (model.config.size // SMOOTHNESS,) * 2
-    images, sisms = torch.randn(n, 3, *coarse, generator=generator), torch.rand(n, 1, *coarse, generator=generator)
-    return resize(images, size), resize(sisms, size)
 
 
 def _write_graph(

@@ -13,5 +13,7 @@ BACKBONES: dict[str, Callable[[Config], Backbone]] = {"vgg16": VGG16, "dinov2_vi
 
 
 def make_backbone(config: Config) -> Backbone:
-    """The backbone that a config names."""
+    """The backbone that a config names. Raises ValueError where there is none of that name."""
+    if config.backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {config.backbone!r}")
     return BACKBONES[config.backbone](config)

@@ -49,7 +49,12 @@ def decode_encoded(data: bytes | memoryview) -> Pixels:
 
 
 def encode_image(image: Image.Image) -> bytes:
-    """Encode a PIL image as PNG, with its EXIF orientation; modes that PNG has not become RGB."""
+    """Encode a PIL image as PNG, with its EXIF orientation; modes that PNG has not become RGB.
+
+    Raises ImageError for floats and 32-bit integers, whose white level is unknown.
+    """
+    if image.mode in ("I", "F"):
+        raise ImageError("holds floats or 32-bit integers, whose white level is unknown: give an array in [0, 1]")
     buffer = BytesIO()
     supported = image if image.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA") else image.convert("RGB")
     supported.save(buffer, "PNG", compress_level=0, exif=image.getexif())

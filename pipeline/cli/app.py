@@ -161,6 +161,9 @@ def export_command(
 def export_onnx_command(
     model: Annotated[str, typer.Argument(help="A checkpoint, or models:/<name>@<alias>.")],
     out: Annotated[Path, typer.Argument(help="Gets cues.onnx and maps.onnx.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Weights of matrix products in int8: smaller and faster, less exact.")
+    ] = False,
 ) -> None:
     """Write a network as two ONNX graphs, and check them against PyTorch (docs/onnx.md).
 
@@ -168,7 +171,7 @@ def export_onnx_command(
     """
     from pipeline.cli.graphs import write_graphs
 
-    print(write_graphs(model, out))
+    print(write_graphs(model, out, int8))
 
 
 @app.command("gallery")
@@ -213,7 +216,7 @@ def score_command(
     from pipeline.metrics import aggregate
 
     size = size or ("224" if convention == "paper" else "original")
-    if size != "original" and not (size.isdigit() and int(size)):
+    if size != "original" and not (size.isdecimal() and int(size)):
         raise typer.BadParameter(f"--size is a number of px or original, got {size}")
     comparison = compare_folders(maps, masks, void, None if size == "original" else int(size), convention)
     if as_json:

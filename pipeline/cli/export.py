@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from icnet import images
@@ -26,10 +27,12 @@ def export_maps(table: Path, out: Path, column: str | None = None) -> int:
 
     Raises ExportError if the table has no such column, and OutputError if a file must not be written.
     """
-    columns = tables.read_rows(table, 0, 1).column_names if tables.load_manifest(table)["rows"] else [column or "map"]
+    columns = [column or "map"]
+    if tables.load_manifest(table)["rows"]:
+        columns = [field.name for field in tables.read_rows(table, 0, 1).schema if pa.types.is_binary(field.type)]
     column = column or next((name for name in ("map", "sism") if name in columns), "map")
     if column not in columns:
-        raise ExportError(f"{table} has no column {column!r} of maps, it has: {', '.join(columns)}")
+        raise ExportError(f"{table} has no column {column!r} of images, it has: {', '.join(columns) or 'none'}")
     output = OutputFolder(out)
     output.plan(_list_names(table), ProtectedFiles.find([table], []))
     count = 0
@@ -48,13 +51,18 @@ def export_cutouts(table: Path, index: Path, out: Path, refined: bool = True) ->
 
     `refined`: whether the edges of the maps follow those of the images.
 
-    Raises ImageError or OriginalError if an image of the index cannot be read or was changed, and OutputError if a file
-    must not be written.
+    Raises ExportError if the table has no co-saliency maps or one of an image that is not in the index, ImageError or
+    OriginalError if an image of the index cannot be read or was changed, and OutputError if a file must not be written.
     """
     root = Path(tables.load_manifest(index)["root"])
     rows = tables.read_table(index, ["group", "name", "image", "image_digest", "mask", "void"]).to_pylist()
     paths = [root / row[kind] for row in rows for kind in ("image", "mask", "void") if row[kind] is not None]
     originals = {(row["group"], row["name"]): (row["image"], row["image_digest"]) for row in rows}
+    keys = [(row["group"], row["name"]) for row in tables.read_table(table, ["group", "name"]).to_pylist()]
+    if keys and "map" not in tables.read_rows(table, 0, 1).column_names:
+        raise ExportError(f"{table} is no table of co-saliency maps")
+    if unknown := [key for key in keys if key not in originals]:
+        raise ExportError(f"{'/'.join(unknown[0])} of {table} is no image of {index}")
     output = OutputFolder(out)
     output.plan(_list_names(table), ProtectedFiles.find([root, table, index], paths))
     count = 0

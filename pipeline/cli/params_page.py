@@ -19,7 +19,8 @@ INTRODUCTION = """\
 Every option of `params.yaml`, by section. `make docs` writes this page from the code: do not edit it.
 
 An option that is not in `params.yaml` has its default. An unknown option or a value outside its range stops the stage
-with one sentence. Try a value without editing the file: `dvc exp run -S train.epochs=30`.
+with one sentence. Try a value without editing the file: `dvc exp run -S train.epochs=30`. An option that the file does
+not show needs two plus signs: `dvc exp run -S ++train.loss=combined`.
 
 ## Shared
 
@@ -27,7 +28,8 @@ with one sentence. Try a value without editing the file: `dvc exp run -S train.e
 |---|---|
 | `datasets` | image collections by name; the options of one are below |
 | `benchmarks` | names in `datasets`: predicted and scored |
-| `storage` | where samples and maps are stored: null is `data/` ([cluster.md](cluster.md), "Storage") |
+| `ungrouped` | names in `datasets` that are not sorted: stage `group` finds their groups ([groups.md](groups.md)) |
+| `storage` | where samples, embeddings and maps are stored: null is `data/` ([cluster.md](cluster.md), "Storage") |
 """
 
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -1,5 +1,6 @@
 """Write a preset into params.yaml: `python -m pipeline.cli.preset NAME`."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from pipeline.cli.sections import SECTIONS
 from pipeline.runtime import entrypoint, params
+from pipeline.runtime.files import write_file
 
 PRESETS = Path("presets")
 
@@ -38,8 +40,9 @@ def apply_preset(preset: Path, file: Path) -> None:
         content[name] = _set_options(content.get(name) or CommentedMap(), kind, chosen)
     for name, value in overlay.items():
         _replace(content, name, value)
-    with file.open("w") as out:
-        yaml.dump(content, out)
+    written = BytesIO()
+    yaml.dump(content, written)
+    write_file(file, written.getvalue())
 
 
 def _make_yaml() -> YAML:

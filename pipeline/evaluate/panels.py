@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,7 @@ class PanelSource:
     def draw_group(self, group: str, title: str) -> np.ndarray:
         """The sheet of a group, uint8 RGB: its first images, with the CSA maps that the whole group gives."""
         members = self._members(group)
-        predictor = Predictor(optimize(checkpoint.load(self.inputs.weights, devices.get_device())))
-        csa = _compute_csa_maps(predictor, members)
+        csa = _compute_csa_maps(self._predictor, members)
         return _draw_sheet(members[:MAX_IMAGES], [member.name for member in members], title, csa)
 
     def draw_overview(self, groups: Sequence[str], title: str) -> np.ndarray:
@@ -69,8 +69,13 @@ class PanelSource:
         chosen = [groups[round(place)] for place in places]
         return _draw_sheet([self._members(group, 1)[0] for group in chosen], chosen, title)
 
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(optimize(checkpoint.load(self.inputs.weights, devices.get_device())))
+
     def _members(self, group: str, most: int | None = None) -> list[Member]:
-        maps = self._rows(self.inputs.maps, group, most)
+        """Images with their maps at the samples' size; maps of the first MAX_IMAGES alone, which are drawn."""
+        maps = self._rows(self.inputs.maps, group, min(most or MAX_IMAGES, MAX_IMAGES))
         found = {row["name"]: images.decode_gray(row["map"]) for row in maps}
         return [self._member(group, row, found) for row in self._rows(self.inputs.samples, group, most)]
 

@@ -41,7 +41,7 @@ def prepare_large_groups(
     if not groups:
         return {}
     name_row = partial(tables.name_row, read.samples)
-    work, looks = work.resolve(), _read_looks(Path(network["model"]))
+    work, looks = work.resolve(), checkpoint.read_config(network["model"]).looks
     arguments = {"folder": str(work), **network}
     group_keys = {shard.key: shards[0].key for shards in groups for shard in shards}
     for look in range(looks):
@@ -58,13 +58,6 @@ def prepare_large_groups(
     work_of_sample = Work(read_some.__call__, WeightsActor, arguments)
     executor.process_shards(todo, work_of_sample, pool, "weights in large groups", name_row, may_skip=False)
     return {shard.key: _make_part(shard, shards[0], work, looks - 1) for shards in groups for shard in shards}
-
-
-def _read_looks(model: Path) -> int:
-    try:
-        return int(checkpoint.read_metadata(model)["config"].get("looks", 1))
-    except checkpoint.CheckpointError:  # the authors' checkpoints have no config
-        return 1
 
 
 def _merge_cues(shards: list[Shard], work: Path, look: int) -> None:

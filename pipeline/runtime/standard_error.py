@@ -26,7 +26,7 @@ def drop_unimportant_lines() -> Iterator[None]:
     source, sink = os.pipe()
     os.dup2(sink, 2)
     os.close(sink)
-    forwarding = threading.Thread(target=_forward, args=(source, original), daemon=True)
+    forwarding = threading.Thread(target=_forward, args=(source, os.dup(original)), daemon=True)
     forwarding.start()
     sys.stderr = os.fdopen(os.dup(original), "w", buffering=1, encoding=python.encoding, errors=python.errors)
     try:
@@ -40,7 +40,7 @@ def drop_unimportant_lines() -> Iterator[None]:
 
 
 def _forward(source: int, target: int) -> None:
-    with os.fdopen(source, "rb") as lines:
+    with os.fdopen(source, "rb") as lines, os.fdopen(target, "wb", buffering=0) as output:
         for line in lines:
             if not UNIMPORTANT.search(line):
-                os.write(target, line)
+                output.write(line)

@@ -1,7 +1,6 @@
 """The endpoint as a Ray Serve application: a front that speaks HTTP, and replicas that run the network."""
 
 import base64
-import binascii
 import time
 from typing import Annotated, Any, Literal
 
@@ -21,7 +20,7 @@ from pipeline.serve.limits import UNUSABLE, RefusedError, check_length, check_re
 from pipeline.serve.network import Answer, Network
 
 ATTEMPTS = 4
-"""How often a request is computed again because its replica died."""
+"""How often a request is computed until a replica does not die."""
 
 Form = Literal["zip", "json"]
 
@@ -60,19 +59,21 @@ class Front:
         self, request: Request, photographs: Annotated[list[UploadFile], File()], form: Form = "zip"
     ) -> Response:
         """Maps of a group of image files: a zip of PNG files and weights.json, or JSON with base64."""
+        self._check_length(request)
         files = [await one.read() for one in photographs]
         names = [one.filename or f"photograph {number}" for number, one in enumerate(photographs)]
-        return await self._answer(request, names, files, form)
+        return await self._answer(names, files, form)
 
     @api.post("/maps/json", responses={413: {}, 422: {}, 503: {}})
     async def post_json(self, request: Request, group: JsonGroup, form: Form = "json") -> Response:
         """The same for image files in base64."""
+        self._check_length(request)
         try:
             files = [base64.b64decode(one, validate=True) for one in group.photographs]
-        except binascii.Error as error:
+        except ValueError as error:
             self.requests.labels(UNUSABLE).inc()
             raise RefusedError(UNUSABLE, f"a photograph is not base64: {error}") from error
-        return await self._answer(request, [f"{number}" for number in range(len(files))], files, form)
+        return await self._answer([f"{number}" for number in range(len(files))], files, form)
 
     @api.get("/healthz")
     async def check_health(self) -> dict[str, str]:
@@ -84,10 +85,16 @@ class Front:
         """Counters for Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def _answer(self, request: Request, names: list[str], files: list[bytes], form: Form) -> Response:
-        started = time.perf_counter()
+    def _check_length(self, request: Request) -> None:
         try:
             check_length(request.headers.get("content-length"), self.config)
+        except RefusedError as error:
+            self.requests.labels(error.status).inc()
+            raise
+
+    async def _answer(self, names: list[str], files: list[bytes], form: Form) -> Response:
+        started = time.perf_counter()
+        try:
             check_request(names, files, self.config)
             maps, weights = await self._predict(files)
         except RefusedError as error:
@@ -116,7 +123,7 @@ class Front:
 
 def build(arguments: dict[str, Any]) -> Application:
     """The application with options: `serve run pipeline.serve:build num_replicas=2`."""
-    config = ServeConfig(**arguments)
+    config = ServeConfig.model_validate(arguments, strict=False)  # `serve run` gives every value as text
     replicas = serve.deployment(
         Network,
         num_replicas=config.num_replicas,

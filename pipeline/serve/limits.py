@@ -40,7 +40,7 @@ def check_request(names: Sequence[str], files: Sequence[bytes], config: ServeCon
 
 def check_length(length: str | None, config: ServeConfig) -> None:
     """Raises RefusedError if a request's Content-Length is missing (411) or above the limit."""
-    if length is None or not length.isdigit():
+    if length is None or not length.isdecimal():
         raise RefusedError(411, "the request has no Content-Length")
     if int(length) > config.max_megabytes << 20:
         raise RefusedError(TOO_LARGE, f"a request may have {config.max_megabytes} MiB")

@@ -1,7 +1,7 @@
 """Open runs: start one, continue one, or find the one that a later stage adds to."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,13 +24,20 @@ def start_run(
     datasets: Sequence[DataSource] = (),
     resume: str | None = None,
     system_metrics: bool = False,
+    created: Callable[[Run], None] | None = None,
 ) -> Iterator[Run]:
     """Open a run, or continue the run `resume` if the server knows it. It ends as FINISHED, FAILED or KILLED.
+
+    `created` gets a new run before anything is logged, to remember it.
 
     The run is named after the DVC experiment, if there is one. Where MLflow itself failed, the end is not reported:
     that would only wait again for the same server.
     """
-    run = (find_run(resume, find_server()) if resume else None) or _create_run(os.environ.get("DVC_EXP_NAME") or name)
+    run = find_run(resume, find_server()) if resume else None
+    if run is None:
+        run = _create_run(os.environ.get("DVC_EXP_NAME") or name)
+        if created is not None:
+            created(run)
     get_client(run.server).update_run(run.id, status="RUNNING")
     run.set_tags({**describe_origin(), **(tags or {})})
     run.log_params(params or {})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import icnet
+import pipeline.metrics
 from pipeline import tables
 from pipeline.train.config import OPERATIONAL, ModelConfig, TrainConfig
 from pipeline.train.job import TrainError
@@ -30,6 +31,12 @@ MODEL_CODE = (
     "worker",
 )
 """Modules of this package that can change the model. The others read options, print, log, draw or store."""
+
+METRIC_CODE = ("pysod", "score")
+"""Modules of `pipeline.metrics` that score validation images, which chooses the epoch."""
+
+UNRELATED = ("sod", "hub.py", "onnx_export.py", "onnx_int8.py", "photographs.py")
+"""Folders and files of `icnet` that no training uses."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +80,11 @@ def digest_samples(samples: Mapping[str, Path]) -> str:
 
 
 def list_model_code(package: Path = Path(__file__).parent, network: Path = Path(icnet.__file__).parent) -> list[Path]:
-    """The files whose code can change the model: `icnet` without its SOD methods, and MODEL_CODE of this package."""
-    of_network = [file for file in network.rglob("*.py") if file.relative_to(network).parts[0] != "sod"]
-    return sorted(of_network) + [package / f"{name}.py" for name in MODEL_CODE]
+    """The files whose code can change the model: `icnet` without UNRELATED, MODEL_CODE of this package, METRIC_CODE."""
+    of_network = [file for file in network.rglob("*.py") if file.relative_to(network).parts[0] not in UNRELATED]
+    metrics = Path(pipeline.metrics.__file__).parent
+    scores = [metrics / f"{name}.py" for name in METRIC_CODE]
+    return sorted(of_network) + [package / f"{name}.py" for name in MODEL_CODE] + scores
 
 
 def digest_code(files: Iterable[Path]) -> str:

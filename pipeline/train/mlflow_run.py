@@ -46,7 +46,7 @@ def open_recorder(
 ) -> Iterator[Recorder]:
     """The recorder of the training's one run, a new one or that of the interrupted training in `folder`.
 
-    Raises TrainError where MLflow does not answer for a minute.
+    Raises TrainError where MLflow does not answer within MAX_WAIT.
     """
     chosen = {"train": config, "model": network}
     files.write_json(folder / PARAMS_FILE, {name: part.model_dump() for name, part in chosen.items()})
@@ -54,19 +54,24 @@ def open_recorder(
     file = folder / RUN_FILE
 
     def enter(stack: ExitStack) -> Recorder:
-        known = json.loads(file.read_text())["run_id"] if file.is_file() else None
+        known = json.loads(file.read_text()) if file.is_file() else {}
+        described = known.get("described", False)
         opened = tracking.start_run(
             name_run(samples, options, identity.fingerprint),
-            params=None if known else options,
+            params=None if described else options,
             tags={"fingerprint": identity.fingerprint},
-            datasets=() if known else _describe_data(split, samples, identity),
-            resume=known,
+            datasets=() if described else _describe_data(split, samples, identity),
+            resume=known.get("run_id"),
             system_metrics=True,
+            created=lambda run: files.write_json(file, {"run_id": run.id}),
         )
-        run = stack.enter_context(opened)
-        files.write_json(file, {"run_id": run.id})
-        run.log_file(folder / PARAMS_FILE)
-        return Recorder(run, config.epochs, run.find_last_step(STEP_LOSS), run.find_last_step(EPOCH_LOSS))
+        with ExitStack() as attempt:  # what fails is closed before the next attempt
+            run = attempt.enter_context(opened)
+            files.write_json(file, {"run_id": run.id, "described": True})
+            run.log_file(folder / PARAMS_FILE)
+            recorder = Recorder(run, config.epochs, run.find_last_step(STEP_LOSS), run.find_last_step(EPOCH_LOSS))
+            stack.enter_context(attempt.pop_all())
+        return recorder
 
     with _limit_requests(), ExitStack() as stack:
         try:
@@ -87,7 +92,7 @@ def name_run(samples: Iterable[str], options: Mapping[str, Mapping[str, Any]], f
 
 
 def finish_run(recorder: Recorder, best: dict[str, float], target: Path) -> None:
-    """Log what waits, the best epoch and the history. Raises TrainError where MLflow does not answer for a minute."""
+    """Log what waits, the best epoch and the history. Raises TrainError where MLflow is silent for MAX_WAIT."""
 
     def finish() -> None:
         recorder.flush()

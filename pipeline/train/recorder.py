@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import ray
@@ -58,15 +58,15 @@ class Recorder:
     def take(self, report: Report) -> None:
         """Print a report and log it, with those that wait, unless MLflow failed a short time ago."""
         if isinstance(report, Steps):
-            self._show_progress(report)
             known = self.step + len(self.losses)
             self.losses += report.losses[max(0, known + 1 - report.first) :]
+            self._show_progress(report)
         elif isinstance(report, Divergence):
             self.divergence = report.message
         else:
+            self.waiting.append(report)
             if isinstance(report, Epoch):
                 self._print(report)
-            self.waiting.append(report)
         if time.monotonic() >= self.next_attempt:
             self._try_flush()
 
@@ -153,4 +153,5 @@ def receive_reports(recorder: Recorder) -> Iterator[Queue]:
 
 def _forward_reports(queue: Queue, recorder: Recorder) -> None:
     while (report := queue.get()) is not None:
-        recorder.take(report)
+        with suppress(BrokenPipeError):  # nobody reads the output any more; the reports are still recorded
+            recorder.take(report)

@@ -160,7 +160,9 @@ class Worker:
         """The model with its first weights and frozen parts, in the memory format for a device."""
         model = checkpoint.load(self.job.initial)
         chosen = self.config.channels_last
-        model.channels_last = trains_fast_with_channels_last(device) if chosen is None else chosen
+        if chosen is None:  # DDP refuses ranks with different strides
+            chosen = self._agree(trains_fast_with_channels_last(device), device)
+        model.channels_last = chosen
         model.to(memory_format=torch.channels_last if model.channels_last else torch.contiguous_format)
         for part in self.config.freeze:
             model.part(part).requires_grad_(False)
@@ -171,11 +173,17 @@ class Worker:
     def _choose_precision(self, device: torch.device) -> str:
         """The precision of the options; `auto` is bf16 where every rank has it in hardware."""
         precision = resolve_precision(self.config.precision, device)
-        if self.config.precision == "auto" and self.ranks > 1:
-            fast = torch.tensor(int(precision == "bf16"), device=device)
-            torch.distributed.all_reduce(fast, torch.distributed.ReduceOp.MIN)
-            precision = "bf16" if fast.item() else "float32"
+        if self.config.precision == "auto":
+            precision = "bf16" if self._agree(precision == "bf16", device) else "float32"
         return precision
+
+    def _agree(self, wanted: bool, device: torch.device) -> bool:
+        """Whether all ranks want it."""
+        if self.ranks == 1:
+            return wanted
+        votes = torch.tensor(int(wanted), device=device)
+        torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MIN)
+        return bool(votes.item())
 
     def _restore(self) -> int:
         """Load the last checkpoint, if there is one; returns its number of step losses."""

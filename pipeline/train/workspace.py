@@ -60,9 +60,11 @@ class Workspace:
         for folder in self._list_others():
             if _read_identity(folder).get("code") != self.identity.code and not _is_locked(folder):
                 shutil.rmtree(folder, ignore_errors=True)
-        used = {_read_identity(folder).get("samples") for folder in self._list_others()}
+        others = self._list_others()
+        used = {_read_identity(folder).get("samples") for folder in others}
         for file in (self.root / MAPS_FOLDER).glob("*"):
-            if file.stem not in used:
+            half_written = file.suffix != self.memory_map.suffix
+            if file.stem not in used and not (half_written and others):  # one of the others may be writing it
                 file.unlink(missing_ok=True)
 
     def _list_others(self) -> list[Path]:

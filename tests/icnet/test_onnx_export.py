@@ -14,6 +14,7 @@ from icnet.config import Config
 from icnet.inference import Predictor
 from icnet.model import ICNet
 from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, TOLERANCE, OnnxExportError, export_onnx, open_session
+from icnet.onnx_int8 import quantize_graphs
 from pipeline.cli.output import OutputError
 from tests.helpers import cosal, photographs
 
@@ -94,6 +95,19 @@ def test_a_group_in_parts_has_the_maps_of_the_whole_group(exported):
     joined = np.concatenate([maps.run(["maps"], part | sivs)[0] for part in parts])
     whole = maps.run(["maps"], {"images": pictures, "sisms": sisms} | sivs)[0]
     assert_same_maps(joined, whole)
+
+
+def test_weights_in_int8_keep_maps_metadata_and_inputs(exported, tmp_path):
+    model, graphs = exported
+    difference = quantize_graphs(graphs, tmp_path / "small")
+    assert 0 < difference < 0.02
+    for name in (CUES_FILE, MAPS_FILE):
+        before, after = open_session(graphs / name), open_session(tmp_path / "small" / name)
+        facts = before.get_modelmeta().custom_metadata_map
+        assert facts and facts.items() <= after.get_modelmeta().custom_metadata_map.items()
+        assert [one.name for one in before.get_inputs()] == [one.name for one in after.get_inputs()]
+        if model.config.backbone == "dinov2_vits14":
+            assert (tmp_path / "small" / name).stat().st_size < 0.6 * (graphs / name).stat().st_size
 
 
 def test_a_network_with_several_looks_is_refused(tmp_path):

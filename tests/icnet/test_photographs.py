@@ -95,6 +95,7 @@ def test_a_group_may_be_empty_or_of_one_photograph(model, pictures):
         (np.zeros((4, 4, 7), np.uint8), r"photograph 1: is an array of shape \[4, 4, 7\]"),
         (np.full((4, 4), 2.0), r"photograph 1: holds floats outside \[0, 1\]"),
         (np.zeros((4, 4), np.int64), r"photograph 1: is an array of int64"),
+        (Image.fromarray(np.full((4, 4), 0.5, np.float32)), r"photograph 1: holds floats or 32-bit integers"),
     ],
 )
 def test_a_photograph_that_cannot_be_used_is_named(model, pictures, bad, reason):

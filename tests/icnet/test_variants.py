@@ -168,6 +168,7 @@ def test_paper_and_program_are_choices(small, choice):
         ({"object_maps": -1}, "object_maps must be from 0 to 512, got -1"),
         ({"similarity_maps": True, "fusion": "mean", "rearranged": False}, "similarity_maps needs fusion cfm"),
         ({"looks": 4}, "looks must be 1, 2 or 3, got 4"),
+        ({"output": "means"}, "output must be one of finest, mean, got 'means'"),
         ({"width": 0.0}, "width must be in"),
         ({"features": "nf"}, "rearranged needs features scf"),
         ({"fusion": "mean"}, "rearranged needs features scf"),
@@ -176,6 +177,11 @@ def test_paper_and_program_are_choices(small, choice):
 def test_choices_that_contradict_each_other_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
         Config(**wrong)
+
+
+def test_a_backbone_of_a_later_version_is_refused_by_name():
+    with pytest.raises(ValueError, match="backbone must be one of vgg16, dinov2_vits14, got 'dinov3'"):
+        ICNet(dataclasses.replace(Config(), backbone="dinov3"))
 
 
 def test_a_config_survives_json_types():

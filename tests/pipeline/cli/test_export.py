@@ -52,8 +52,9 @@ def test_a_samples_table_gives_its_sisms_or_the_column_asked_for(tmp_path):
     export_maps(samples, tmp_path / "masks", "mask")
     assert (tmp_path / "sisms" / "apple" / "0000.png").read_bytes() == row["sism"]
     assert (tmp_path / "masks" / "apple" / "0000.png").read_bytes() == row["mask"]
-    with pytest.raises(ExportError, match="no column 'map'"):
-        export_maps(samples, tmp_path / "maps", "map")
+    for column in ("map", "digest", "height"):
+        with pytest.raises(ExportError, match=f"no column '{column}' of images, it has: image, sism, mask"):
+            export_maps(samples, tmp_path / "maps", column)
 
 
 def test_a_cutout_is_the_image_at_its_original_size_with_the_map_as_transparency(collection, tmp_path):
@@ -63,6 +64,16 @@ def test_a_cutout_is_the_image_at_its_original_size_with_the_map_as_transparency
     original = images.decode((collection / "photos" / "images" / "bear tree" / "0000.png").read_bytes())
     assert np.array_equal(pixels[..., :3], original)
     assert set(pixels[..., 3].ravel().tolist()) == {77}
+
+
+def test_cutouts_need_co_saliency_maps_of_the_images_of_the_index(collection, tmp_path):
+    samples = photographs.samples(tmp_path / "samples", {"apple": 2}, 16)
+    with pytest.raises(ExportError, match="is no table of co-saliency maps"):
+        export_cutouts(samples, collection / "index", tmp_path / "out")
+    write_maps(tmp_path / "maps", [{"group": "cat", "name": "1", "height": 20}])
+    with pytest.raises(ExportError, match=r"cat/1 of .* is no image of"):
+        export_cutouts(tmp_path / "maps", collection / "index", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

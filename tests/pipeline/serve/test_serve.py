@@ -39,7 +39,9 @@ def endpoint(model, ray_session):
     os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "120"  # a busy machine starts processes slowly
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     options = {"model": str(model), "num_cpus": 0.5, "max_images": 20, "max_megabytes": 2, "max_megapixels": 1}
-    serve.run(build(options | {"max_total_megapixels": 1.5, "num_replicas": 2}), name="maps", route_prefix="/")
+    options |= {"max_total_megapixels": 1.5, "num_replicas": 2}
+    texts = {name: str(value) for name, value in options.items()}  # as `serve run` gives them
+    serve.run(build(texts), name="maps", route_prefix="/")
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
 
@@ -97,7 +99,7 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(endpoint, files, status,
 
 
 def test_text_that_is_no_base64_and_a_request_without_photographs_are_refused(endpoint):
-    for content in ({"photographs": ["http://example.com/a.jpg"]}, {"photographs": []}, {}):
+    for content in ({"photographs": ["http://example.com/a.jpg"]}, {"photographs": ["é"]}, {"photographs": []}, {}):
         assert requests.post(f"{endpoint}/maps/json", json=content, timeout=60).status_code == 422
 
 

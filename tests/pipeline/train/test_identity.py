@@ -44,9 +44,16 @@ def test_an_edit_of_the_network_begins_a_new_training(tmp_path, file):
     assert edit(tmp_path, "icnet", file) is True
 
 
-@pytest.mark.parametrize("file", ["train/recorder.py", "train/reports.py", "train/stage.py", "icnet/sod/u2net.py"])
-def test_an_edit_of_reports_or_sod_methods_does_not(tmp_path, file):
+@pytest.mark.parametrize(
+    "file", ["train/recorder.py", "train/reports.py", "train/stage.py", "icnet/sod/u2net.py", "icnet/onnx_export.py"]
+)
+def test_an_edit_of_what_no_training_uses_does_not(tmp_path, file):
     assert edit(tmp_path, file.split("/")[0], file) is False
+
+
+def test_the_scores_that_choose_the_epoch_are_part_of_that_code():
+    names = [file.name for file in list_model_code() if file.parent.name == "metrics"]
+    assert names == ["pysod.py", "score.py"]
 
 
 def test_pictures_are_no_part_of_the_code_that_can_change_the_model():
@@ -95,12 +102,13 @@ def test_the_end_of_a_training_removes_what_no_training_can_use_again(tmp_path):
     running = Workspace(tmp_path, replace(KNOWN, code="older", samples="v"))
     with running.open():
         running.memory_map.touch()
+        (running.memory_map.parent / ".0123.part").touch()  # perhaps the other training is writing it
         ended.remove()
         assert running.folder.is_dir()
     assert not ended.folder.exists()
     assert not stale.folder.exists()
     assert other.folder.is_dir()
-    assert sorted(file.name for file in ended.memory_map.parent.iterdir()) == ["t.arrow", "v.arrow"]
+    assert sorted(file.name for file in ended.memory_map.parent.iterdir()) == [".0123.part", "t.arrow", "v.arrow"]
 
 
 def test_trainings_on_the_same_samples_share_their_memory_map(tmp_path):
