@@ -61,6 +61,7 @@ def make_rejects(rows: Sequence[dict[str, Any]], task: Task, stage: str) -> list
         {
             "path": f"{rows[place]['group']}/{rows[place]['name']}",
             "group": rows[place]["group"],
+            "name": rows[place]["name"],
             "stage": stage,
             "reason": reason,
             "error": WorkerDiedError.__name__,
