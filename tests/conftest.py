@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST = [
     "tests/test_repro.py",
     "tests/pipeline/train/test_train.py",
-    "tests/pipeline/test_backbones.py",
     "tests/pipeline/group/test_group.py",
     "tests/icnet/test_onnx_export.py",
     "tests/pipeline/register/test_register.py",

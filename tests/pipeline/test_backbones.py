@@ -34,7 +34,7 @@ def toys(tmp_path_factory):
     return folder / "demo" / "unseen"
 
 
-@pytest.fixture(params=[pytest.param("vgg16", marks=pytest.mark.slow), "dinov2_vits14"])
+@pytest.fixture(params=BACKBONES)
 def finished(request, toys, tmp_path, monkeypatch, ray_session):
     """A folder in which all stages ran with a backbone."""
     monkeypatch.chdir(tmp_path)
@@ -64,6 +64,7 @@ def finished(request, toys, tmp_path, monkeypatch, ray_session):
     return request.param
 
 
+@pytest.mark.slow
 def test_all_stages_run_with_the_backbone_and_the_registered_model_gives_the_same_maps(finished):
     assert checkpoint.load("data/model/model.safetensors").config.backbone == finished
     rows = tables.read_table(Path("data/maps/toys")).to_pylist()
