@@ -1,8 +1,7 @@
-"""Image arrays: resize, encode as PNG and decode again, convert to network input and back."""
+"""Image arrays: resize, encode as PNG, convert to network input and back."""
 
 from io import BytesIO
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,18 +33,6 @@ def encode(array: Pixels) -> bytes:
     buffer = BytesIO()
     Image.fromarray(array).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
-
-
-def decode_encoded(data: bytes | memoryview) -> Pixels:
-    """The array that `encode` was given.
-
-    Faster than `decode`, which checks files of any origin, and other threads go on meanwhile. Raises ImageError where
-    the bytes are no image.
-    """
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
-    if pixels is None:
-        raise ImageError("cannot be decoded")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if pixels.ndim == 3 else pixels, np.uint8)
 
 
 def encode_image(image: Image.Image) -> bytes:

@@ -114,8 +114,10 @@ def make_feed(spec: Spec, options: Options, entry: Any) -> Feed:
     wrong_channels = isinstance(channels, int) and channels != 3
     if entry.type not in TYPES or len(shape) != 4 or wrong_channels or any(side != size for side in fixed):
         raise SodError(f"{spec.text!r}: input {entry.name!r} is a {entry.type} {shape}, not an RGB image of {size} px")
-    kind = TYPES[entry.type]
-    return Feed(entry.name, kind, size, channels_last, options.make_normalization(), options.antialias)
+    kind, normalization = TYPES[entry.type], options.make_normalization()
+    if kind is np.uint8 and normalization.range != "255":
+        raise SodError(f"{spec.text!r}: input {entry.name!r} takes bytes: add range=255, or a formula as normalize")
+    return Feed(entry.name, kind, size, channels_last, normalization, options.antialias)
 
 
 def uses_gpu() -> bool:
@@ -128,8 +130,9 @@ def uses_gpu() -> bool:
 
 
 def estimate_memory(spec: Spec, pixels: int) -> int:
-    """Estimate the bytes for an image. The input's size is that of the option `size`, else 320 px."""
-    return NETWORK_BYTES + BYTES_PER_PIXEL * (spec.parse_options(Options).size or DEFAULT_SIZE) ** 2
+    """Estimate the bytes for an image, of which the network gets a copy of its own size."""
+    size = spec.parse_options(Options).size or open_network(spec, torch.device("cpu")).feed.size
+    return NETWORK_BYTES + BYTES_PER_PIXEL * size**2
 
 
 def open_session(spec: Spec, device: torch.device) -> Any:

@@ -75,7 +75,7 @@ def write_collection(out: Path, config: DemoConfig) -> None:
     plan = plan_pictures(config)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn")) as pool:
         list(pool.map(write_picture, plan, [config] * len(plan), [part] * len(plan), chunksize=8))
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)

@@ -8,6 +8,7 @@ import numpy as np
 
 from icnet import images
 from icnet.images import Pixels
+from icnet.images.encoded import decode_encoded
 from pipeline import tables
 from pipeline.group.embedders import make_embedder
 from pipeline.runtime import guards
@@ -31,7 +32,7 @@ class ReadSamples:
         rejects = guards.make_rejects(rows, task, "group")
         rows = [row for place, row in enumerate(rows) if place not in task.get("skip", {})]
         for row in rows:
-            row["image"], row["sism"] = (images.decode_encoded(row[column]) for column in ("image", "sism"))
+            row["image"], row["sism"] = (decode_encoded(row[column]) for column in ("image", "sism"))
         return {**task, "payload": pickle.dumps((rows, rejects), protocol=5)}
 
 

@@ -63,9 +63,9 @@ class FileCheck:
 
     def _read(self, path: str) -> tuple[bytes, tuple[int, int]]:
         """Return a file's bytes and its image's (height, width)."""
-        megabytes = self._find_size(path) >> 20
-        if megabytes >= self.config.max_megabytes:
-            raise FileError(path, f"is larger than index.max_megabytes allows: {megabytes} MiB")
+        size = self._find_size(path)
+        if size > self.config.max_megabytes << 20:
+            raise FileError(path, f"is larger than index.max_megabytes allows: {size / 2**20:.1f} MiB")
         data = tables.read_file(self.root, path)
         try:
             return data, images.read_size(data)

@@ -18,6 +18,9 @@ def regroup(groups: Iterable[Group], grouping: Mapping[str, str | None], file: s
     rest, members = Group("", ""), dict[str, list[Entry]]()
     seen: set[str] = set()
     for group in groups:
+        if group.excluded:
+            yield group
+            continue
         rest.rejects += group.rejects
         rest.hidden += group.hidden
         for entry in group.entries:
@@ -29,7 +32,7 @@ def regroup(groups: Iterable[Group], grouping: Mapping[str, str | None], file: s
             else:
                 members.setdefault(found, []).append(entry)
     rest.rejects += [
-        make_reject(photo, found or "", f"is in {file}, but is no image of the collection")
+        make_reject(photo, found or "", f"is in {file}, but is no image of the collection or left out")
         for photo, found in grouping.items()
         if photo not in seen
     ]

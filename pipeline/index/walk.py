@@ -208,4 +208,11 @@ def count_images(root: Path, folders: Folders) -> int:
     """Return roughly how many images there are, for a progress bar."""
     children = scan(root / folders.images)
     groups = [child.path for child in children if child.is_dir(follow_symlinks=False)]
-    return sum(len(scan(group)) for group in groups) or len(children)
+    return sum(map(_count_children, groups)) or len(children)
+
+
+def _count_children(folder: str) -> int:
+    try:
+        return len(scan(folder))
+    except CollectionError:  # the walk reports it where it matters
+        return 0

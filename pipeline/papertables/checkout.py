@@ -59,7 +59,7 @@ class Checkout:
     def link_path(self, path: str) -> None:
         """Link a relative path of params.yaml, so that it leads to the same place as in the workspace."""
         source, link = (Path(os.path.normpath(base / path)) for base in (self.root, self.folder))
-        if Path(path).is_absolute() or path.startswith(MADE) or link.exists() or not source.exists():
+        if Path(path).is_absolute() or Path(path).is_relative_to(MADE) or link.exists() or not source.exists():
             return
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)

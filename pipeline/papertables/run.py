@@ -148,5 +148,5 @@ def _list_sources(path: Path) -> Iterator[Path]:
 def _list_data(content: dict[str, Any]) -> list[tuple[str, int, int]]:
     """Path, bytes and time of each file of the collections, except of those that a stage makes."""
     roots = [dataset["root"] for dataset in content["datasets"].values()]
-    found = [file for root in roots if not root.startswith(MADE) for file in Path(root).rglob("*")]
+    found = [file for root in roots if not Path(root).is_relative_to(MADE) for file in Path(root).rglob("*")]
     return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in found if file.is_file())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from icnet import images
+from icnet.images.encoded import decode_encoded
 from pipeline import tables
 from pipeline.predict.originals import Originals
 from pipeline.predict.plan import name_subgroups, space_evenly
@@ -53,7 +54,7 @@ class ReadSamples:
                 row["original"] = file
         rows = [row for row in rows if row["place"] not in skip]
         for row in rows:
-            row["image"], row["sism"] = (images.decode_encoded(row[column]) for column in ("image", "sism"))
+            row["image"], row["sism"] = (decode_encoded(row[column]) for column in ("image", "sism"))
         return {**task, "payload": pickle.dumps((rows, rejects), protocol=5)}
 
     def _read_rows(self, start: int, stop: int) -> list[Row]:

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from icnet.sod import make_method
 from pipeline import tables
 from pipeline.register.config import RegisterConfig
 from pipeline.register.registry import CHAMPION, Registry
@@ -70,8 +71,8 @@ class Receipt:
 
 
 def identify_model(weights: Path, sod: str) -> str:
-    """A key of the weights and the SOD method inside."""
-    return tables.fingerprint(hashlib.sha256(weights.read_bytes()).hexdigest(), sod)
+    """A key of the weights, and of the content of the SOD method, wherever its file is."""
+    return tables.fingerprint(hashlib.sha256(weights.read_bytes()).hexdigest(), make_method(sod).identity)
 
 
 def make_key(inputs: Inputs, config: RegisterConfig) -> str:

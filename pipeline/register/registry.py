@@ -89,11 +89,11 @@ class Registry:
     def promote(self, number: str) -> None:
         """Make a version the champion. The former champion becomes `previous`."""
         aliases = self.get_aliases()
-        if aliases.get(CHAMPION) == number:
-            return
-        self.set_alias(CHAMPION, number)
-        if CHAMPION in aliases:
-            self.set_alias(PREVIOUS, aliases[CHAMPION])
+        current = aliases.get(CHAMPION)
+        if current != number:
+            if current is not None:
+                self.set_alias(PREVIOUS, current)  # first: after a kill in between, both are repeated
+            self.set_alias(CHAMPION, number)
         if aliases.get(CHALLENGER) == number:
             self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
@@ -119,7 +119,7 @@ def roll_back(registry: Registry, number: str | None = None) -> tuple[str, str]:
         registry.get_version(target)
         if target == current:
             raise RegistryError(f"version {target} of {registry.name} is already the champion")
-        registry.promote(target)
         registry.annotate(current, rolled_back="true", gate_reason=f"rolled back manually to version {target}")
         registry.annotate(target, rolled_back="false", gate_reason=f"made champion manually after version {current}")
+        registry.promote(target)
     return current, target

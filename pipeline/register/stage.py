@@ -64,6 +64,7 @@ def add_version(registry: Registry, inputs: Inputs, config: RegisterConfig) -> t
     """The version of this model and its run. A version is created unless the same model has one."""
     identity = identify_model(inputs.weights, inputs.sod)
     if known := registry.find_version(identity):
+        registry.annotate(str(known.version), licence=config.licence, data_licence=config.data_licence)
         return str(known.version), Run(known.run_id, registry.server)
     facts = json.loads(inputs.facts.read_text()) if inputs.facts.is_file() else {}
     network = checkpoint.read_metadata(inputs.weights)["config"]

@@ -146,7 +146,8 @@ class DetectSaliency:
         try:
             return self.method.batch([image.pixels for image in batch], [image.key for image in batch])
         except Exception:
-            return [self._detect_one(image) for image in batch]
+            pass  # outside the handler, which would keep the tensors of the batch on the GPU
+        return [self._detect_one(image) for image in batch]
 
     def _detect_one(self, image: DecodedImage) -> SaliencyMap | DetectionError:
         try:

@@ -57,6 +57,8 @@ def read_grouping(file: Path) -> dict[str, str | None]:
                 raise GroupingError(f"{file} has no columns photo and group")
             for row in reader:
                 photo, group = _restore(row["photo"] or ""), _restore(row["group"] or "").strip()
+                if not photo and not group:
+                    continue  # an empty row of a spreadsheet
                 if photo in found:
                     raise GroupingError(f"{file}, line {reader.line_num}: {photo!r} is there twice")
                 if any(part in ("", ".", "..") for part in group.split("/")) and group:

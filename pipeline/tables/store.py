@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -115,7 +115,10 @@ def resolve_address(folder: Path, storage: str | None) -> str:
     if storage is None:
         return str(folder.resolve())
     base, _, query = (storage if "://" in storage else Path(storage).resolve().as_uri()).partition("?")
-    return f"{base.rstrip('/')}/{folder.resolve().parent.name}/{folder.name}" + (f"?{query}" if query else "")
+    names = [folder.resolve().parent.name, folder.name]
+    if base.startswith("file://"):
+        names = [quote(name) for name in names]
+    return "/".join([base.rstrip("/"), *names]) + (f"?{query}" if query else "")
 
 
 @lru_cache(maxsize=256)

@@ -79,11 +79,11 @@ class TableWriter:
         found = find_whole_shards(self._store, self.shards, [] if moved else entries)
         rest = [shard for shard in self.shards if shard not in found]
         elsewhere = find_whole_shards(before, rest, entries) if moved else {}
-        invalidate_manifest(self.folder)
         for _ in parallel.prefetch(
             lambda shard: _copy_shard(before, self._store, shard, elsewhere[shard][0]), elsewhere
         ):
             pass
+        invalidate_manifest(self.folder)  # after the copies: only the manifest knows the older place
         self._kept = {shard: digest for shard, (_, digest) in (found | elsewhere).items()}
         self.missing = [shard for shard in rest if shard not in elsewhere]
 

@@ -14,7 +14,7 @@ SERVER_ERRORS = (MlflowException, RequestException, SQLAlchemyError)
 MAX_LENGTH = 300
 """Characters of an error that a message repeats."""
 
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+_PASSWORD = re.compile(r"(?<=://)(?:[^:/@\s]*:[^@\s]*|[^/@\s]*)@")  # databases allow a "/" in a password
 
 
 class TrackingError(RuntimeError):

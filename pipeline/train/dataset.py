@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from icnet import images
+from icnet.images.encoded import decode_encoded
 from icnet.training import Batch
 from pipeline import tables
 from pipeline.runtime.files import replace_when_done
@@ -62,7 +63,7 @@ def open_memory_map(file: Path) -> pa.Table:
 def load_examples(samples: pa.Table, split: Split) -> Tensor:
     """The first images of the training groups, in turn, as network input [n, 3, s, s], n at most MAX_EXAMPLES."""
     turns = sorted((turn, row) for rows in split.train.values() for turn, row in enumerate(rows))
-    pictures = [images.decode_encoded(samples["image"][row].as_py()) for _, row in turns[:MAX_EXAMPLES]]
+    pictures = [decode_encoded(samples["image"][row].as_py()) for _, row in turns[:MAX_EXAMPLES]]
     return images.normalize(np.stack(pictures))
 
 
@@ -131,7 +132,7 @@ class BatchLoader:
 
     def _decode_view(self, row: int, view: int) -> list[np.ndarray]:
         """Image, SISM and mask of a view of a row, uint8: 0 is the whole image, others are always the same crops."""
-        whole = [images.decode_encoded(self._read(column, row)) for column in ("image", "sism", "mask")]
+        whole = [decode_encoded(self._read(column, row)) for column in ("image", "sism", "mask")]
         return zoom(np.random.default_rng([self.seed, row, view, 2]), whole) if view else whole
 
     def _read(self, column: str, row: int) -> memoryview:

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from icnet import images
+from icnet.images.encoded import decode_encoded
 from tests.helpers import badfiles
 
 PHOTO = badfiles.photograph()
@@ -29,13 +30,13 @@ def test_encoding_is_lossless_and_gives_the_same_bytes_each_time(array):
     assert data == images.encode(array.copy())
     read = images.decode if array.ndim == 3 else images.decode_gray
     assert np.array_equal(read(data), array)
-    assert np.array_equal(images.decode_encoded(memoryview(data)), array)
+    assert np.array_equal(decode_encoded(memoryview(data)), array)
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", images.encode(RGB)[:20]])
 def test_bytes_that_were_not_encoded_here_are_an_error(data):
     with pytest.raises(images.ImageError, match="cannot be decoded"):
-        images.decode_encoded(data)
+        decode_encoded(data)
 
 
 def test_network_input_is_normalized_by_imagenets_mean_and_deviation():

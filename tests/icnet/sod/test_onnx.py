@@ -173,6 +173,13 @@ def test_an_image_input_of_bytes_gets_bytes(tmp_path):
     file = export(tmp_path / "net.onnx", [1, 3, 16, 16], GREEN, onnx.TensorProto.UINT8, gain=1 / 255)
     saliency = sod.make_method(f"onnx:{file}?map=probability&range=255")(PICTURE)
     assert np.abs(saliency[2:-2, 2:-2] - 102 / 255).max() <= 1.5 / 255
+    with pytest.raises(SodError, match="input 'x' takes bytes: add range=255"):
+        sod.make_method(f"onnx:{file}")
+
+
+def test_more_memory_is_asked_for_where_the_network_has_a_larger_side(tmp_path):
+    small, large = (export(tmp_path / f"{side}.onnx", [1, 3, side, side], GREEN) for side in (320, 1024))
+    assert sod.estimate_memory(f"onnx:{small}", 1) < 1e9 < 4e9 < sod.estimate_memory(f"onnx:{large}", 1)
 
 
 def test_an_input_that_is_no_rgb_image_and_an_output_that_is_no_map_are_refused(tmp_path):

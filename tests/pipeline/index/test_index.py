@@ -132,7 +132,7 @@ def test_files_larger_or_pictures_smaller_than_the_params_say_are_refused(tmp_pa
     _, rejects = make(root, tmp_path / "out", {"max_megabytes": 1, "min_side": 30})
     reasons = {row["path"]: row["reason"] for row in rejects}
     assert reasons == {
-        "images/cat/huge.jpg": "is larger than index.max_megabytes allows: 2 MiB",
+        "images/cat/huge.jpg": "is larger than index.max_megabytes allows: 2.0 MiB",
         "images/cat/small.jpg": "is smaller than index.min_side allows: 40 x 20 px",
     }
 

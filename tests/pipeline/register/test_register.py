@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import count
 
 import pytest
 
@@ -39,6 +40,24 @@ def test_the_champion_changes_only_for_a_better_model(registry, place):
     assert (kept["version"], kept["alias"]) == (3, "challenger") and "manually" in kept["reason"]
     rollback_command("4", registry.name)
     assert registry.get_aliases()["champion"] == "4"
+
+
+def test_a_promotion_that_was_interrupted_is_completed(registry, place, monkeypatch):
+    models.train_and_register(registry, place, 1, FAIR)
+    models.train_and_register(registry, place, 2, FAIR)
+    set_alias, calls = Registry.set_alias, count()
+
+    def fail_at_the_second(self, alias, number):
+        if next(calls):
+            raise KeyboardInterrupt
+        set_alias(self, alias, number)
+
+    monkeypatch.setattr(Registry, "set_alias", fail_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        registry.promote("2")
+    monkeypatch.setattr(Registry, "set_alias", set_alias)
+    registry.promote("2")
+    assert registry.get_aliases() == {"champion": "2", "previous": "1"}
 
 
 def test_there_is_nothing_to_roll_back_to_at_first(registry, place):

@@ -21,7 +21,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path):
-    rows = "\ufeffgroup,photo,note\r\ncats, a.jpg ,hi\r\n,b.jpg,\r\n"
+    rows = "\ufeffgroup,photo,note\r\ncats, a.jpg ,hi\r\n,b.jpg,\r\n,,\r\n,,\r\n"
     (tmp_path / "groups.csv").write_bytes(rows.encode())
     assert read_grouping(tmp_path / "groups.csv") == {" a.jpg ": "cats", "b.jpg": None}
 

@@ -1,4 +1,5 @@
 import time
+from itertools import count
 
 import pyarrow as pa
 import pytest
@@ -7,6 +8,7 @@ from pipeline import tables
 from pipeline.cli.verify import DamageError, verify_tables
 from pipeline.sism.config import SismConfig
 from pipeline.sism.stage import make_samples
+from pipeline.tables import writer
 from tests.helpers import objectstore, photographs
 from tests.helpers.processes import start_python
 from tests.helpers.rows import ROWS, make_table, rows_of, write_shards
@@ -150,6 +152,31 @@ def test_a_table_moves_with_the_param_and_nothing_is_made_again(tmp_path, root):
     assert tables.read_table(folder).equals(table)
     assert make_table(folder, table, None)[1] == []
     assert len(list(folder.glob("shard-*"))) == 2 and "storage" not in tables.load_manifest(folder)
+
+
+def test_a_move_that_was_interrupted_goes_on(tmp_path, root, monkeypatch):
+    folder, table = tmp_path / "samples" / "mugs", rows_of([2, 2])
+    make_table(folder, table, root)
+    copy, calls = writer._copy_shard, count()
+
+    def copy_one(*arguments):
+        if next(calls):
+            raise KeyboardInterrupt
+        copy(*arguments)
+
+    monkeypatch.setattr(writer, "_copy_shard", copy_one)
+    with pytest.raises(KeyboardInterrupt):
+        make_table(folder, table, None)
+    monkeypatch.setattr(writer, "_copy_shard", copy)
+    assert make_table(folder, table, None)[1] == []
+    assert tables.read_table(folder).equals(table)
+
+
+def test_a_folder_may_have_a_name_with_spaces_and_umlauts(tmp_path):
+    folder, table = tmp_path / "samples" / "my mügs", rows_of([2])
+    make_table(folder, table, str(tmp_path / "elsewhere"))
+    assert tables.read_table(folder).equals(table)
+    assert list((tmp_path / "elsewhere" / "samples" / "my mügs").glob("*.parquet"))
 
 
 def test_the_store_of_the_environment_is_used(store, tmp_path, monkeypatch):

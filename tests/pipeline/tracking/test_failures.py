@@ -80,7 +80,9 @@ def test_user_and_password_are_used_but_never_printed(mlflow_server):
 
 
 def test_passwords_are_hidden_in_errors_of_databases():
-    assert tracking.hide_password("postgresql://me:p@db:5432/x failed") == "postgresql://db:5432/x failed"
+    for password in ("p", "p/q", ""):
+        assert tracking.hide_password(f"postgresql://me:{password}@db:5432/x failed") == "postgresql://db:5432/x failed"
+    assert tracking.hide_password("http://db:5000 failed") == "http://db:5000 failed"
     done = run_code(f"from pipeline import tracking\n{GUARDED}", "mysql+nothing://me:hidden@localhost/x")
     assert done.returncode == 1 and "hidden" not in done.stderr.rsplit("TrackingError", 1)[1]
 
