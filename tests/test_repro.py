@@ -22,6 +22,8 @@ STAGE_LINES = [
     r"sism:   'images/[\w./-]+': is truncated: its end is missing",
     r"train: \d+ images of \d+ groups on 1 CPU worker; held out for validation: .*",
     r"train: epoch \d+/\d+  loss [\d.]+.*",
+    r".+: \d+ of \d+ images, [\d.]+ images/s(, \d+ s left)?",  # every 30 s
+    r"train: epoch \d+/\d+  batch \d+ of \d+  loss [\d.]+  .* to go",
     r"train: \d+ epochs? in \d+:\d\d; kept is .*",
     r"train: model and history in data/model, .*",
     r"method +size +convention +max F .*",
