@@ -23,8 +23,8 @@ def has_fast_bf16(device: torch.device) -> bool:
 def trains_fast_with_channels_last(device: torch.device) -> bool:
     """Whether channels last is the faster memory format to train convolutions in float32.
 
-    It is everywhere but on x86 processors without AVX512: their weight gradients take half as long with contiguous
-    tensors, and a training step of VGG-16 a fifth less time (`benchmarks/model.py training --formats`).
+    It is everywhere but on x86 processors without AVX512. With contiguous tensors, their weight gradients and a whole
+    training step of VGG-16 take a third less time (`benchmarks/model.py training --formats`).
     """
     flags = read_cpu_flags()
     return device.type != "cpu" or not flags or "avx512f" in flags

@@ -20,7 +20,7 @@ from pipeline.serve.limits import UNUSABLE, RefusedError, check_length, check_re
 from pipeline.serve.network import Answer, Network
 
 ATTEMPTS = 4
-"""How often a request is computed until a replica does not die."""
+"""Attempts at a request, in all. Another one follows only if the replica died."""
 
 Form = Literal["zip", "json"]
 
