@@ -15,17 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import onnxruntime
 import torch
 import typer
 
 from icnet import checkpoint, images, sod
 from icnet.hardware import has_fast_bf16
 from icnet.inference import Predictor, optimize
-from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, export_onnx
+from icnet.onnx_export import Graphs, export_onnx
 from icnet.onnx_int8 import quantize_graphs
 from pipeline.metrics.aggregate import Scores
 from pipeline.metrics.pysod import score_map
@@ -77,18 +76,14 @@ def make_torch(file: Path, dtype: torch.dtype) -> Predict:
 
 
 def make_onnx(folder: Path) -> Predict:
-    """onnxruntime with all cores: a pass for the SIVs, and one for the maps."""
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = len(os.sched_getaffinity(0))
-    cues, maps = (onnxruntime.InferenceSession(str(folder / name), settings) for name in (CUES_FILE, MAPS_FILE))
+    """onnxruntime with all cores: a pass for the SIVs of each look, and one for the maps."""
+    graphs = Graphs(folder, num_threads=len(os.sched_getaffinity(0)))
 
     def predict(pictures: np.ndarray, sisms: np.ndarray) -> np.ndarray:
         starts = range(0, len(pictures), BATCH_SIZE)
         batches = [{"images": pictures[at : at + BATCH_SIZE], "sisms": sisms[at : at + BATCH_SIZE]} for at in starts]
-        parts = [cues.run(list(SIVS), batch) for batch in batches]
-        sivs = {name: np.concatenate([part[number] for part in parts]) for number, name in enumerate(SIVS)}
-        found: list[Any] = [maps.run(["maps"], {**batch, **sivs})[0][:, 0] for batch in batches]
-        return np.concatenate(found)
+        sivs = graphs.find_sivs(batches)
+        return np.concatenate([graphs.predict(batch, sivs)[0][:, 0] for batch in batches])
 
     return predict
 
@@ -139,8 +134,8 @@ def main(
                 flush=True,
             )
         for folder in (graphs, small):
-            sizes = [(folder / name).stat().st_size / 1e6 for name in (CUES_FILE, MAPS_FILE)]
-            print(f"{folder.name}: {sizes[0]:.1f} and {sizes[1]:.1f} MB")
+            sizes = [f"{file.stat().st_size / 1e6:.1f}" for file in sorted(folder.glob("*.onnx"))]
+            print(f"{folder.name}: {', '.join(sizes)} MB")
 
 
 if __name__ == "__main__":

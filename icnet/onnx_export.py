@@ -1,10 +1,12 @@
-"""ICNet as two ONNX graphs, for groups of any size without PyTorch.
+"""ICNet as ONNX graphs, for groups of any size without PyTorch.
 
-    cues.onnx   images, sisms -> sivs_4, sivs_5, sivs_6
-    maps.onnx   images, sisms, sivs_4, sivs_5, sivs_6 -> maps, weights
+    cues.onnx        images, sisms -> sivs_4, sivs_5, sivs_6
+    next_cues.onnx   images, sisms, sivs_4, sivs_5, sivs_6 -> next_sivs_4, next_sivs_5, next_sivs_6
+    maps.onnx        images, sisms, sivs_4, sivs_5, sivs_6 -> maps, weights
 
 `cues` gives the SIVs of any images of a group. Those of all its images, concatenated, are an input of `maps`, which may
-again get the images in parts. So a group of any size is two passes over batches of its images.
+again get the images in parts. So a group of any size is two passes over batches of its images. A network with several
+looks (`Config.looks`) has `next_cues` too: a pass with it, before the maps, gives the SIVs of the next look.
 
 Legend: n images, m SIVs of their group, c channels, s px a side.
 """
@@ -21,8 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from icnet.config import Config
 from icnet.correlation import Cues
 from icnet.images.arrays import MEAN, STD
 from icnet.inference import optimize
@@ -33,14 +37,18 @@ OPSET = 20
 """Version of ONNX's operators in both graphs."""
 TOLERANCE = 1e-4
 """Largest difference from PyTorch that an export may have (`check_graphs`)."""
-CUES_FILE, MAPS_FILE = "cues.onnx", "maps.onnx"
+CUES_FILE, NEXT_CUES_FILE, MAPS_FILE = "cues.onnx", "next_cues.onnx", "maps.onnx"
 SIVS = tuple(f"sivs_{stage}" for stage in STAGES)
+NEXT_SIVS = tuple(f"next_{name}" for name in SIVS)
 CHECKED_SIZES = (2, 5)
 """Images of the groups that an export is checked with; the graphs are traced with other ones."""
 
 SMOOTHNESS = 14
 """Pixels between the random values of an image to check with."""
 TRACED_IMAGES, TRACED_SIVS = 3, 4
+
+Arrays = dict[str, NDArray[np.float32]]
+"""Inputs or outputs of a graph by name."""
 
 
 class OnnxExportError(RuntimeError):
@@ -59,6 +67,21 @@ class CuesGraph(nn.Module):
         return self.model.pool_cues(self.model.encode(images, low=False), sisms).sivs
 
 
+class NextCuesGraph(nn.Module):
+    """The SIVs of the next look, of images whose group has these SIVs, [n, 2, c]."""
+
+    def __init__(self, model: ICNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, images: Float[Tensor, "n 3 s s"], sisms: Float[Tensor, "n 1 s s"], *sivs: Float[Tensor, "m 2 _"]
+    ) -> tuple[Tensor, ...]:
+        """SIVs of the three blocks."""
+        features = self.model.encode(images, low=False)
+        return self.model.pool_again(features, sisms, [(sisms.shape[0], Cues(sivs))]).sivs
+
+
 class MapsGraph(nn.Module):
     """Co-saliency maps [n, 1, s, s] in [0, 1], and the weights of the group's SIVs in them, [n, m]."""
 
@@ -74,14 +97,49 @@ class MapsGraph(nn.Module):
         return found.maps, found.weights
 
 
-def export_onnx(model: ICNet, folder: Path) -> dict[str, float]:
-    """Write both graphs into `folder`; returns the difference from PyTorch of each output (`check_graphs`).
+class Graphs:
+    """The graphs in a folder, in onnxruntime on the CPU; 0 threads: as many as cores."""
 
-    Raises OnnxExportError for a model with several looks, without the packages onnx, onnxscript and onnxruntime, and if
-    an output differs from PyTorch's by more than TOLERANCE.
+    def __init__(self, folder: Path, num_threads: int = 0) -> None:
+        self.cues, self.maps = (open_session(folder / name, num_threads) for name in (CUES_FILE, MAPS_FILE))
+        facts = self.maps.get_modelmeta().custom_metadata_map
+        self.size, self.looks = int(facts["size"]), int(facts["looks"])
+        self.next_cues = open_session(folder / NEXT_CUES_FILE, num_threads) if self.looks > 1 else None
+
+    def find_sivs(self, batches: Sequence[Arrays]) -> Arrays:
+        """The SIVs of a group's last look. `batches`: "images" [n, 3, s, s] and "sisms" [n, 1, s, s] of its images."""
+        sivs = self.run_cues(batches)
+        for _ in range(self.looks - 1):
+            sivs = self.run_next_cues(batches, sivs)
+        return sivs
+
+    def run_cues(self, batches: Sequence[Arrays]) -> Arrays:
+        """The SIVs of a group's first look."""
+        return _join_sivs([self.cues.run(list(SIVS), batch) for batch in batches])
+
+    def run_next_cues(self, batches: Sequence[Arrays], sivs: Arrays) -> Arrays:
+        """The SIVs of the look after that of `sivs`. Raises OnnxExportError where the network has one look."""
+        if self.next_cues is None:
+            raise OnnxExportError(f"a network with one look has no {NEXT_CUES_FILE}")
+        return _join_sivs([self.next_cues.run(list(NEXT_SIVS), batch | sivs) for batch in batches])
+
+    def predict(self, batch: Arrays, sivs: Arrays) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Maps [n, 1, s, s] and weights [n, m] of images of a group that has these SIVs."""
+        maps, weights = self.maps.run(["maps", "weights"], batch | sivs)
+        return maps, weights
+
+
+def list_graphs(config: Config) -> list[str]:
+    """The files of a network's graphs."""
+    return [CUES_FILE, *([NEXT_CUES_FILE] if config.looks > 1 else []), MAPS_FILE]
+
+
+def export_onnx(model: ICNet, folder: Path) -> dict[str, float]:
+    """Write the graphs into `folder`; returns the difference from PyTorch of each output (`check_graphs`).
+
+    Raises OnnxExportError without the packages onnx, onnxscript and onnxruntime, and if an output differs from
+    PyTorch's by more than TOLERANCE.
     """
-    if model.config.looks > 1:
-        raise OnnxExportError(f"the graphs have one look, this network has looks: {model.config.looks}")
     _require_packages()
     fast = optimize(model).cpu()
     fast.channels_last = False
@@ -96,14 +154,18 @@ def export_onnx(model: ICNet, folder: Path) -> dict[str, float]:
     facts = describe(model)
     with _quiet():
         _write_graph(CuesGraph(fast), (images, sisms), ({0: n}, {0: n}), SIVS, folder / CUES_FILE, facts)
-        shapes = ({0: n}, {0: n}, tuple({0: m} for _ in sivs))
-        _write_graph(MapsGraph(fast), (images, sisms, *sivs), shapes, ("maps", "weights"), folder / MAPS_FILE, facts)
+        inputs, shapes = (images, sisms, *sivs), ({0: n}, {0: n}, tuple({0: m} for _ in sivs))
+        if model.config.looks > 1:
+            _write_graph(NextCuesGraph(fast), inputs, shapes, NEXT_SIVS, folder / NEXT_CUES_FILE, facts)
+        _write_graph(MapsGraph(fast), inputs, shapes, ("maps", "weights"), folder / MAPS_FILE, facts)
     return check_graphs(fast, folder, generator)
 
 
 def describe(model: ICNet) -> dict[str, str]:
-    """What a user of the graphs needs to know, stored in their metadata: side, mean and deviation of the input."""
-    facts = {"size": model.config.size, "mean": list(MEAN), "std": list(STD), "backbone": model.config.backbone}
+    """What a user of the graphs needs to know, for their metadata: looks, and side, mean, deviation of the input."""
+    config = model.config
+    facts = {"size": config.size, "mean": list(MEAN), "std": list(STD), "looks": config.looks}
+    facts["backbone"] = config.backbone
     return {key: str(value) for key, value in facts.items()}
 
 
@@ -114,18 +176,21 @@ def check_graphs(model: ICNet, folder: Path, generator: torch.Generator) -> dict
     rounding, in PyTorch too, so some maps differ more. A wrong graph has no map that is right, so for `maps` it is the
     largest difference of a map that a quarter of the images stay below. Raises OnnxExportError above TOLERANCE.
     """
-    sessions = {name: open_session(folder / name) for name in (CUES_FILE, MAPS_FILE)}
+    graphs = Graphs(folder)
     largest: dict[str, float] = {}
     of_maps: dict[bool, list[float]] = {False: [], True: []}
     for size, empty in product(CHECKED_SIZES, (False, True)):
         images, sisms = make_inputs(model.config.size, size, generator)
         sisms = torch.zeros_like(sisms) if empty else sisms
         with torch.inference_mode():
-            cues = model.pool_cues(model.encode(images, low=False), sisms)
+            features = model.encode(images, low=False)
+            cues = model.pool_cues(features, sisms)
+            for _ in range(model.config.looks - 1):
+                cues = model.pool_again(features, sisms, [(size, cues)])
             expected = model.predict(images, sisms, cues)
         given = {"images": images.numpy(), "sisms": sisms.numpy()}
-        sivs = dict(zip(SIVS, sessions[CUES_FILE].run(list(SIVS), given), strict=True))
-        maps, weights = sessions[MAPS_FILE].run(["maps", "weights"], given | sivs)
+        sivs = graphs.find_sivs([given])
+        maps, weights = graphs.predict(given, sivs)
         pairs = {name: (sivs[name], tensor) for name, tensor in zip(SIVS, cues.sivs, strict=True)}
         pairs["weights"] = weights, expected.weights
         for name, (values, tensor) in pairs.items():
@@ -153,6 +218,10 @@ def open_session(file: Path, num_threads: int = 0) -> Any:
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _join_sivs(parts: Sequence[Sequence[NDArray[np.float32]]]) -> Arrays:
+    return {name: np.concatenate(blocks) for name, blocks in zip(SIVS, zip(*parts, strict=True), strict=True)}
 
 
 def _write_graph(

@@ -160,12 +160,14 @@ def export_command(
 @app.command("export-onnx")
 def export_onnx_command(
     model: Annotated[str, typer.Argument(help="A checkpoint, or models:/<name>@<alias>.")],
-    out: Annotated[Path, typer.Argument(help="Gets cues.onnx and maps.onnx.")],
+    out: Annotated[
+        Path, typer.Argument(help="Gets cues.onnx, maps.onnx, and next_cues.onnx for a network with several looks.")
+    ],
     int8: Annotated[
         bool, typer.Option("--int8", help="Weights of matrix products in int8: smaller and faster, less exact.")
     ] = False,
 ) -> None:
-    """Write a network as two ONNX graphs, and check them against PyTorch (docs/onnx.md).
+    """Write a network as ONNX graphs, and check them against PyTorch (docs/onnx.md).
 
     Example: cosal export-onnx weights/icnet.safetensors graphs
     """

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from icnet import checkpoint
-from icnet.onnx_export import CHECKED_SIZES, CUES_FILE, MAPS_FILE, OPSET, export_onnx
+from icnet.onnx_export import CHECKED_SIZES, OPSET, export_onnx, list_graphs
 from icnet.onnx_int8 import quantize_graphs
 from pipeline.cli.models import find_model
 from pipeline.cli.output import OutputFolder, ProtectedFiles
@@ -21,18 +21,17 @@ def write_graphs(model: str, out: Path, int8: bool = False) -> str:
     output = OutputFolder(out)
     with tempfile.TemporaryDirectory(prefix="cosal-") as temporary:
         weights = find_model(model, Path(temporary, "model")).weights
-        output.plan([CUES_FILE, MAPS_FILE], ProtectedFiles.find([], [weights]))
+        names = list_graphs(checkpoint.read_config(weights))
+        output.plan(names, ProtectedFiles.find([], [weights]))
         with output.lock():
             output.start()
             made, small = Path(temporary, "graphs"), Path(temporary, "int8")
             differences = export_onnx(checkpoint.load(weights), made)
             rounding = quantize_graphs(made, small) if int8 else None
-            for name in (CUES_FILE, MAPS_FILE):
+            for name in names:
                 output.write(name, ((small if int8 else made) / name).read_bytes())
             output.remove_old_files()
-    lines = [
-        f"{out / name}: {(out / name).stat().st_size / 1e6:.1f} MB, opset {OPSET}" for name in (CUES_FILE, MAPS_FILE)
-    ]
+    lines = [f"{out / name}: {(out / name).stat().st_size / 1e6:.1f} MB, opset {OPSET}" for name in names]
     sizes = " and ".join(map(str, CHECKED_SIZES))
     lines.append(f"groups of {sizes} images differ from PyTorch by {max(differences.values()):.1e} (docs/onnx.md)")
     if rounding is not None:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from icnet import checkpoint, images, sod
 from icnet.config import Config
 from icnet.inference import Predictor
 from icnet.model import ICNet
-from icnet.onnx_export import CUES_FILE, MAPS_FILE, SIVS, TOLERANCE, OnnxExportError, export_onnx, open_session
+from icnet.onnx_export import TOLERANCE, Graphs, list_graphs, open_session
 from icnet.onnx_int8 import quantize_graphs
 from pipeline.cli.output import OutputError
 from tests.helpers import cosal, photographs
@@ -25,9 +26,13 @@ CONFIGS = {
         "dinov2_vits14", 56, 1 / 6, depths=(1, 2, 3), init="he", similarity_maps=True, residual_maps=True, object_maps=4
     ),
 }
+CONFIGS["three looks"] = replace(CONFIGS["dinov2_vits14"], looks=3)
 
 
-@pytest.fixture(scope="module", params=[pytest.param("vgg16", marks=pytest.mark.slow), "dinov2_vits14"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("vgg16", "dinov2_vits14")]
+
+
+@pytest.fixture(scope="module", params=[*SLOW, "three looks"])
 def exported(request, tmp_path_factory):
     """A network, and the folder of its graphs."""
     torch.manual_seed(0)
@@ -63,9 +68,8 @@ def test_graphs_give_the_maps_and_weights_of_a_group_of_any_size(exported, n):
     pictures, sisms = make_group(model, n)
     with torch.inference_mode():
         expected = Predictor(model, 8).predict(pictures, sisms)
-    inputs = {"images": pictures.numpy(), "sisms": sisms.numpy()}
-    sivs = dict(zip(SIVS, open_session(folder / CUES_FILE).run(SIVS, inputs), strict=True))
-    maps, weights = open_session(folder / MAPS_FILE).run(["maps", "weights"], inputs | sivs)
+    inputs, graphs = {"images": pictures.numpy(), "sisms": sisms.numpy()}, Graphs(folder)
+    maps, weights = graphs.predict(inputs, graphs.find_sivs([inputs]))
     assert maps.shape == (n, 1, model.config.size, model.config.size) and weights.shape == (n, n)
     assert_same_maps(maps, expected.maps.numpy())
     assert np.abs(weights - expected.weights.numpy()).max() <= TOLERANCE
@@ -79,29 +83,26 @@ def test_empty_sisms_and_photographs_of_one_color_give_the_maps_of_the_network(e
     inputs[empty] = torch.zeros_like(inputs[empty])
     with torch.inference_mode():
         expected = Predictor(model, 8).predict(inputs["images"], inputs["sisms"])
-    given = {name: one.numpy() for name, one in inputs.items()}
-    sivs = dict(zip(SIVS, open_session(folder / CUES_FILE).run(SIVS, given), strict=True))
-    (maps,) = open_session(folder / MAPS_FILE).run(["maps"], given | sivs)
+    given, graphs = {name: one.numpy() for name, one in inputs.items()}, Graphs(folder)
+    maps, _ = graphs.predict(given, graphs.find_sivs([given]))
     assert_same_maps(maps, expected.maps.numpy())
 
 
 def test_a_group_in_parts_has_the_maps_of_the_whole_group(exported):
     model, folder = exported
     pictures, sisms = (one.numpy() for one in make_group(model, 7))
-    cues, maps = open_session(folder / CUES_FILE), open_session(folder / MAPS_FILE)
-    parts = [{"images": pictures[part], "sisms": sisms[part]} for part in (slice(0, 3), slice(3, 4), slice(4, 7))]
-    found = [cues.run(SIVS, part) for part in parts]
-    sivs = {name: np.concatenate([one[number] for one in found]) for number, name in enumerate(SIVS)}
-    joined = np.concatenate([maps.run(["maps"], part | sivs)[0] for part in parts])
-    whole = maps.run(["maps"], {"images": pictures, "sisms": sisms} | sivs)[0]
-    assert_same_maps(joined, whole)
+    graphs, whole = Graphs(folder), {"images": pictures, "sisms": sisms}
+    parts = [{name: one[part] for name, one in whole.items()} for part in (slice(0, 3), slice(3, 4), slice(4, 7))]
+    sivs = graphs.find_sivs(parts)
+    joined = np.concatenate([graphs.predict(part, sivs)[0] for part in parts])
+    assert_same_maps(joined, graphs.predict(whole, graphs.find_sivs([whole]))[0])
 
 
 def test_weights_in_int8_keep_maps_metadata_and_inputs(exported, tmp_path):
     model, graphs = exported
     difference = quantize_graphs(graphs, tmp_path / "small")
     assert 0 < difference < 0.02
-    for name in (CUES_FILE, MAPS_FILE):
+    for name in list_graphs(model.config):
         before, after = open_session(graphs / name), open_session(tmp_path / "small" / name)
         facts = before.get_modelmeta().custom_metadata_map
         assert facts and facts.items() <= after.get_modelmeta().custom_metadata_map.items()
@@ -110,9 +111,15 @@ def test_weights_in_int8_keep_maps_metadata_and_inputs(exported, tmp_path):
             assert (tmp_path / "small" / name).stat().st_size < 0.6 * (graphs / name).stat().st_size
 
 
-def test_a_network_with_several_looks_is_refused(tmp_path):
-    with pytest.raises(OnnxExportError, match="one look"):
-        export_onnx(ICNet(Config(size=64, width=0.125, looks=2)).eval(), tmp_path)
+def test_a_look_of_the_graphs_changes_the_sivs(exported):
+    model, folder = exported
+    pictures, sisms = make_group(model, 4)
+    batch, graphs = {"images": pictures.numpy(), "sisms": sisms.numpy()}, Graphs(folder)
+    last = graphs.find_sivs([batch])
+    graphs.looks = 1
+    first = graphs.find_sivs([batch])
+    changed = max(np.abs(last[name] - first[name]).max() for name in last) > 1e-3
+    assert changed == (model.config.looks > 1)
 
 
 def test_a_graph_that_somebody_made_is_not_overwritten(tmp_path):
