@@ -71,7 +71,8 @@ class TrainConfig(params.Section):
     )
     siv_masks: Share = Field(0.0, description="share of the batches whose SIVs are pooled from the masks")
     siv_looks: Share = Field(
-        0.0, description="share of the batches whose SIVs are pooled from the maps of a first look, not from the SISMs"
+        0.0,
+        description="share of the batches whose SIVs are pooled from the maps of an earlier look, not from the SISMs",
     )
 
     loss: Literal["iou", "combined"] = Field(
