@@ -170,33 +170,39 @@ def describe(model: ICNet) -> dict[str, str]:
 
 
 def check_graphs(model: ICNet, folder: Path, generator: torch.Generator) -> dict[str, float]:
-    """Compare the graphs in onnxruntime with PyTorch, also for empty SISMs; returns the difference of each output.
+    """Compare each graph in onnxruntime with PyTorch, with equal inputs, also for empty SISMs; returns the differences.
 
     For SIVs and weights that is the largest one. Channels of an RSCF whose CSA values are nearly equal change places by
-    rounding, in PyTorch too, so some maps differ more. A wrong graph has no map that is right, so for `maps` it is the
-    largest difference of a map that a quarter of the images stay below. Raises OnnxExportError above TOLERANCE.
+    rounding, in PyTorch too, so some maps differ more, and the SIVs that a next look pools from such maps. A wrong
+    graph has no image that is right, so for `maps` and `next_sivs` it is the largest difference of an image that a
+    quarter of the images stay below. Raises OnnxExportError above TOLERANCE.
     """
     graphs = Graphs(folder)
     largest: dict[str, float] = {}
-    of_maps: dict[bool, list[float]] = {False: [], True: []}
+    of_images: dict[tuple[str, bool], list[float]] = {}
     for size, empty in product(CHECKED_SIZES, (False, True)):
         images, sisms = make_inputs(model.config.size, size, generator)
         sisms = torch.zeros_like(sisms) if empty else sisms
+        given = {"images": images.numpy(), "sisms": sisms.numpy()}
         with torch.inference_mode():
             features = model.encode(images, low=False)
             cues = model.pool_cues(features, sisms)
-            for _ in range(model.config.looks - 1):
+            sivs = _name_sivs(cues)
+            pairs = {name: (found, sivs[name]) for name, found in graphs.run_cues([given]).items()}
+            if graphs.looks > 1:
                 cues = model.pool_again(features, sisms, [(size, cues)])
+                found, sivs = graphs.run_next_cues([given], sivs), _name_sivs(cues)
+                errors = [np.abs(found[name] - sivs[name]).max(axis=(1, 2)) for name in SIVS]
+                of_images.setdefault(("next_sivs", empty), []).extend(np.max(errors, axis=0).tolist())
             expected = model.predict(images, sisms, cues)
-        given = {"images": images.numpy(), "sisms": sisms.numpy()}
-        sivs = graphs.find_sivs([given])
         maps, weights = graphs.predict(given, sivs)
-        pairs = {name: (sivs[name], tensor) for name, tensor in zip(SIVS, cues.sivs, strict=True)}
-        pairs["weights"] = weights, expected.weights
-        for name, (values, tensor) in pairs.items():
-            largest[name] = max(largest.get(name, 0.0), float(np.abs(values - tensor.numpy()).max()))
-        of_maps[empty] += np.abs(maps - expected.maps.numpy()).max(axis=(1, 2, 3)).tolist()
-    largest["maps"] = max(float(np.quantile(one, 0.25, method="lower")) for one in of_maps.values())
+        pairs["weights"] = weights, expected.weights.numpy()
+        for name, (values, right) in pairs.items():
+            largest[name] = max(largest.get(name, 0.0), float(np.abs(values - right).max()))
+        errors_of_maps = np.abs(maps - expected.maps.numpy()).max(axis=(1, 2, 3))
+        of_images.setdefault(("maps", empty), []).extend(errors_of_maps.tolist())
+    for (name, _), differences in of_images.items():
+        largest[name] = max(largest.get(name, 0.0), float(np.quantile(differences, 0.25, method="lower")))
     if far := {name: value for name, value in largest.items() if not value <= TOLERANCE}:
         raise OnnxExportError(f"the graphs differ from the network: {far}")
     return largest
@@ -218,6 +224,10 @@ def open_session(file: Path, num_threads: int = 0) -> Any:
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _name_sivs(cues: Cues) -> Arrays:
+    return {name: sivs.numpy() for name, sivs in zip(SIVS, cues.sivs, strict=True)}
 
 
 def _join_sivs(parts: Sequence[Sequence[NDArray[np.float32]]]) -> Arrays:
