@@ -69,6 +69,9 @@ class TrainConfig(params.Section):
     distractors: Share = Field(
         0.0, description="share of the other images that get an object of another group, which is not in the mask"
     )
+    unpasted_epochs: int = Field(
+        0, ge=0, description="the last epochs, in which no objects are pasted: `pasted_groups` and `distractors` are 0"
+    )
     siv_masks: Share = Field(0.0, description="share of the batches whose SIVs are pooled from the masks")
     siv_looks: Share = Field(
         0.0,
@@ -151,6 +154,10 @@ class TrainConfig(params.Section):
         """The names in `dataset`."""
         return [self.dataset] if isinstance(self.dataset, str) else self.dataset
 
+    def is_pasting(self, epoch: int) -> bool:
+        """Whether objects may be pasted in an epoch, counted from 0."""
+        return epoch < self.epochs - self.unpasted_epochs
+
     @model_validator(mode="after")
     def _check_options(self) -> "TrainConfig":
         names = self.datasets
@@ -160,6 +167,8 @@ class TrainConfig(params.Section):
             raise ValueError(f"min_batch_size {self.min_batch_size} is above batch_size {self.batch_size}")
         if self.min_batch_size is not None and self.sampling != "groups":
             raise ValueError("min_batch_size needs sampling: groups")
+        if self.unpasted_epochs >= self.epochs:
+            raise ValueError(f"unpasted_epochs {self.unpasted_epochs} must be below epochs {self.epochs}")
         if self.siv_masks + self.siv_looks > 1:
             raise ValueError("siv_masks and siv_looks are shares of the same batches: their sum must not be above 1")
         if self.store_features and (self.crop or self.color_jitter):

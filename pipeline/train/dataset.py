@@ -92,11 +92,14 @@ class BatchLoader:
         """Images as they are in the table, or the same zoomed view of each."""
         return self._make_batch([self._decode_view(row, view) for row in rows], 1.0)
 
-    def load_slot(self, slot: BatchSlot, epoch: int) -> Batch:
-        """A training batch. Its augmentation depends on the seed, the epoch and its number in the epoch's plan."""
+    def load_slot(self, slot: BatchSlot, epoch: int, pasting: bool = True) -> Batch:
+        """A training batch. Its augmentation depends on the seed, the epoch and its number in the epoch's plan.
+
+        `pasting: false` leaves out the augmentations that paste objects.
+        """
         draw = np.random.default_rng([self.seed, epoch, slot.number, 1])
         members = [self._load_member(draw, row) for row in slot.rows]
-        if self.augmentation.pastes:
+        if self.augmentation.pastes and pasting:
             shares = self.augmentation.pasted_groups, self.augmentation.distractors
             members = paste_objects(draw, members, partial(self._load_other, draw, slot.rows[0]), *shares)
         if self.augmentation.sism_noise:

@@ -76,7 +76,8 @@ class Worker:
     def load_steps(self, epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
         """The batches of each step; threads decode the next ones and bring them to the training's device."""
         slots = [slot for step in steps for slot in step]
-        loaded = parallel.prefetch(lambda slot: self.loader.load_slot(slot, epoch), slots, self.threads)
+        pasting = self.config.is_pasting(epoch)
+        loaded = parallel.prefetch(lambda slot: self.loader.load_slot(slot, epoch, pasting), slots, self.threads)
         for step in steps:
             yield [next(loaded) for _ in step]
 

@@ -74,7 +74,15 @@ def test_pasted_objects_come_from_other_groups(samples, tmp_path):
     slot = BatchSlot(tuple(groups["square"]), 1.0, 0)
     batch, again = loader.load_slot(slot, 1), loader.load_slot(slot, 1)
     assert torch.equal(batch.images, again.images) and torch.equal(batch.masks, again.masks)
-    assert not torch.equal(batch.images, loader.load_plain(slot.rows).images)
+    plain = loader.load_plain(slot.rows)
+    assert not torch.equal(batch.images, plain.images)
+    unpasted = loader.load_slot(slot, 1, pasting=False)
+    assert torch.equal(unpasted.images, plain.images) and torch.equal(unpasted.masks, plain.masks)
+
+
+def test_in_the_last_epochs_no_objects_are_pasted():
+    config = TrainConfig(dataset="toys", epochs=5, unpasted_epochs=2)
+    assert [config.is_pasting(epoch) for epoch in range(5)] == [True, True, True, False, False]
 
 
 def test_pasting_with_one_group_is_refused(samples, tmp_path, mlflow_here):
@@ -145,6 +153,7 @@ def test_samples_of_another_size_are_refused_with_what_to_run(tmp_path):
     ("options", "error"),
     [
         ({"min_batch_size": 4}, "min_batch_size needs sampling: groups"),
+        ({"epochs": 3, "unpasted_epochs": 3}, "unpasted_epochs 3 must be below epochs 3"),
         ({"sampling": "groups", "min_batch_size": 11}, "min_batch_size 11 is above batch_size 10"),
         ({"siv_masks": 0.6, "siv_looks": 0.6}, "siv_masks and siv_looks"),
         ({"store_features": True, "crop": 0.1}, "store_features needs crop 0"),
