@@ -29,16 +29,19 @@ class Predictor:
         maps = [predictor.predict(images, sisms, cues).maps for images, sisms in batches]
 
     `gather_cues` is this loop. `map_batches` is the built-in `map`, or that of a thread pool, which computes several
-    batches at the same time.
+    batches at the same time. `looks`: None takes those of the network's config.
     """
 
-    def __init__(self, model: ICNet, batch_size: int = 4, map_batches: Callable[..., Iterable[Any]] = map) -> None:
+    def __init__(
+        self,
+        model: ICNet,
+        batch_size: int = 4,
+        map_batches: Callable[..., Iterable[Any]] = map,
+        looks: int | None = None,
+    ) -> None:
         self.model, self.batch_size, self.map_batches = model, batch_size, map_batches
-
-    @property
-    def looks(self) -> int:
+        self.looks = looks or model.config.looks
         """How many passes over a large group it takes to find its cues."""
-        return self.model.config.looks
 
     def predict(
         self,

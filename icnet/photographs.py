@@ -60,7 +60,7 @@ class CosaliencyModel:
 
     `sism_method`: makes the SISMs that are not given (docs/sod.md). `batch_size`: images that go through the network at
     once. `precision`: `float32`, `bf16`, or `auto`, which is bf16 where the device computes it fast. `device`: None is
-    a GPU if there is one.
+    a GPU if there is one. `looks`: how often a group is compared; None takes the network's own number.
     """
 
     def __init__(
@@ -70,11 +70,12 @@ class CosaliencyModel:
         batch_size: int = 8,
         precision: str = "auto",
         device: torch.device | str | None = None,
+        looks: int | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.side = (network.config.size, network.config.size)
         dtype = PRECISIONS[resolve_precision(precision, self.device)]
-        self.predictor = Predictor(optimize(network, dtype).to(self.device), batch_size)
+        self.predictor = Predictor(optimize(network, dtype).to(self.device), batch_size, looks=looks)
         self.sism_method = sism_method
 
     @overload

@@ -59,6 +59,15 @@ def predict_command(
     page: Annotated[
         bool, typer.Option("--gallery/--no-gallery", help="Write index.html, a page to look at the maps.")
     ] = True,
+    looks: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=3,
+            help="How often each group is compared: first by the SISMs, then by the maps. Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
     refine: Annotated[
         bool, typer.Option("--refine/--no-refine", help="Edges of the maps follow those of the photographs.")
     ] = False,
@@ -83,7 +92,7 @@ def predict_command(
 
     if groups is not None and ungrouped:
         raise typer.BadParameter("--groups and --ungrouped exclude each other")
-    options = Options(model or str(WEIGHTS_FILE), sism_method, batch_size, ray, page, refine, groups, ungrouped)
+    options = Options(model or str(WEIGHTS_FILE), sism_method, batch_size, ray, page, refine, groups, ungrouped, looks)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         summary = predict_folder(photos, out, options)
     if as_json:

@@ -56,6 +56,7 @@ class Options:
 
     `sism_method`: None takes that of the model. `ray`: None decides by the number of images, and RAY_ADDRESS.
     `gallery`: whether to write a page to look at. `refine`: whether edges of maps follow those of the photographs.
+    `looks`: how often a group is compared; None takes the model's own number.
     `groups`: a file of groups, which replaces the folders; `ungrouped`: find the groups first.
     """
 
@@ -67,6 +68,7 @@ class Options:
     refine: bool = False
     groups: Path | None = None
     ungrouped: bool = False
+    looks: int | None = None
 
     def format_command(self, photos: Sequence[Path], out: Path) -> str:
         """The command that makes the same files."""
@@ -74,8 +76,11 @@ class Options:
         batch = ["--batch-size", self.batch_size] if self.batch_size != Options.batch_size else []
         ray = [] if self.ray is None else ["--ray" if self.ray else "--no-ray"]
         refine = ["--refine"] if self.refine else []
+        looks = ["--looks", self.looks] if self.looks else []
         groups = ["--groups", self.groups] if self.groups else ["--ungrouped"] if self.ungrouped else []
-        return format_command("predict", *photos, out, "--model", self.model, *sism, *batch, *ray, *refine, *groups)
+        return format_command(
+            "predict", *photos, out, "--model", self.model, *sism, *batch, *ray, *looks, *refine, *groups
+        )
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ class FolderRun:
     def _find_model(self) -> ModelChoice:
         found: FoundModel = find_model(self.options.model, self.work / "model")
         weights = found.weights.resolve()
-        predict = PredictConfig(batch_size=self.options.batch_size)
+        predict = PredictConfig(batch_size=self.options.batch_size, looks=self.options.looks)
         sism = SismConfig(method=self.options.sism_method or found.sism_method, batch_size=SISM_BATCH_SIZE)
         return ModelChoice(weights, load_network(str(weights), DTYPES[predict.precision]).config.size, sism, predict)
 

@@ -35,9 +35,9 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 class NetworkActor:
     """The model on this worker's device."""
 
-    def __init__(self, model: str, batch_size: int, precision: Precision, context: WorkerContext) -> None:
+    def __init__(self, model: str, batch_size: int, precision: Precision, looks: int, context: WorkerContext) -> None:
         self.device, self.context = devices.get_device(), context
-        self.predictor = Predictor(load_network(model, DTYPES[precision]), batch_size, self._map_batches)
+        self.predictor = Predictor(load_network(model, DTYPES[precision]), batch_size, self._map_batches, looks)
         self.batch_images = 0
 
     def make_batches(self, task: Task) -> Iterator[Batch]:

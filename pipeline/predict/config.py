@@ -32,6 +32,13 @@ class PredictConfig(params.Section):
     precision: Precision = Field(
         "float32", description="number format of the convolutions; bf16 is faster where the hardware supports it"
     )
+    looks: int | None = Field(
+        None,
+        ge=1,
+        le=3,
+        description="how often every group is compared: first by the SISMs, then by the maps; null: `model.looks` of"
+        " the model",
+    )
     refine: bool = Field(
         False, description="let the edges of the maps follow those of the original images, which are read again for it"
     )

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from icnet import checkpoint
 from icnet.correlation import Cues
 from pipeline import tables
 from pipeline.predict.actors import CuesActor, WeightsActor
@@ -41,7 +40,7 @@ def prepare_large_groups(
     if not groups:
         return {}
     name_row = partial(tables.name_row, read.samples)
-    work, looks = work.resolve(), checkpoint.read_config(network["model"]).looks
+    work, looks = work.resolve(), network["looks"]
     arguments = {"folder": str(work), **network}
     group_keys = {shard.key: shards[0].key for shards in groups for shard in shards}
     for look in range(looks):

@@ -73,6 +73,7 @@ class MapsJob:
             "model": str(self.model.resolve()),
             "batch_size": self.config.batch_size,
             "precision": self.config.precision,
+            "looks": self.config.looks or checkpoint.read_config(self.model).looks,
             "context": executor.context,
         }
         read = ReadSamples(str(self.samples.resolve()), self.config.subgroup_size)

@@ -62,6 +62,7 @@ def plan_maps(samples: Path, config: PredictConfig, model: str, one_group_per_sh
     rows = rows.append_column("whole", pa.array([group_keys[group] for group in groups], pa.string()))
     params = config.model_dump(include={"batch_size", "precision", "subgroup_size"})
     params |= {"refine": True} if config.refine else {}  # without it, keys are those of before there was the option
+    params |= {} if config.looks is None else {"looks": config.looks}
     made_by = tables.make_key("predict", OUTPUT_VERSION, model, params)
     rows = rows.set_column(0, "group", subgroups)
     return tables.plan_shards(rows, config.shard_size, made_by, one_group_per_shard=one_group_per_shard)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,15 @@ def test_maps_have_the_size_of_their_photographs_and_weights_have_the_mean_1(mod
     assert all(one.dtype == np.float32 and 0 <= one.min() <= one.max() <= 1 for one in found.maps + found.sisms)
     assert found.weights.mean() == pytest.approx(1, abs=1e-4)
     assert all(np.array_equal(mask, one > 0.25) for mask, one in zip(found.masks(0.25), found.maps, strict=True))
+
+
+def test_a_network_can_be_told_how_often_to_look(pictures):
+    torch.manual_seed(0)
+    network = icnet.ICNet(Config(**ALL["vgg16"], looks=2))
+    once, twice = (CosaliencyModel(network, "gc", precision="float32", looks=looks) for looks in (1, None))
+    network.config = replace(network.config, looks=1)
+    same(once.predict(pictures), CosaliencyModel(network, "gc", precision="float32").predict(pictures))
+    assert not np.array_equal(once.predict(pictures).maps[0], twice.predict(pictures).maps[0])
 
 
 def test_paths_bytes_pil_images_arrays_and_tensors_give_the_same_maps(model, pictures, files):

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import icnet
+from icnet import checkpoint
+from icnet.config import Config
+from icnet.model import ICNet
 from pipeline import tables
 from pipeline.cli.app import app, main
 from pipeline.cli.output import OutputFolder
@@ -292,3 +296,15 @@ def test_refined_maps_follow_the_photographs_and_their_table_stays_as_it_is(mode
     assert (
         tables.read_table(table, ["map"])["map"][0].as_py() == (tmp_path / "plain" / "apple" / "0000.png").read_bytes()
     )
+
+
+def test_the_number_of_looks_changes_the_maps_and_is_in_the_command_of_the_page(tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "model.safetensors"
+    checkpoint.save(ICNet(Config(size=32, width=0.125, init="he", looks=2)), file)
+    photos = photographs.write(tmp_path / "photos", {"apple": 3}) / "images"
+    assert predict(photos, tmp_path / "twice", file).exit_code == 0
+    assert predict(photos, tmp_path / "once", file, "--looks", "1").exit_code == 0
+    twice, once = (tmp_path / out / "apple" / "0000.png" for out in ("twice", "once"))
+    assert twice.read_bytes() != once.read_bytes()
+    assert "--looks 1" in (tmp_path / "once" / "index.html").read_text()

@@ -139,6 +139,19 @@ def test_a_second_look_over_several_shards_gives_the_maps_of_one_shard(samples, 
     assert largest_difference(spread, whole) <= 1
 
 
+@pytest.mark.parametrize("shard_size", [20, 4])
+def test_a_model_can_be_told_how_often_to_look(samples, tmp_path, shard_size):
+    network = {"size": SIDE, "width": 0.125, "init": "he"}
+    once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
+    for file, looks in ((once, 1), (twice, 2)):
+        torch.manual_seed(4)
+        checkpoint.save(ICNet(Config(**network, looks=looks)), file)
+    own = predict(samples, twice, tmp_path / "maps", shard_size=shard_size)
+    told = predict(samples, twice, tmp_path / "maps", shard_size=shard_size, looks=1)
+    expected = predict(samples, once, tmp_path / "expected", shard_size=shard_size)
+    assert largest_difference(told, expected) == 0 and largest_difference(own, expected) > 0
+
+
 def test_the_batch_size_changes_maps_by_rounding_only(samples, model, made, tmp_path):
     assert (
         largest_difference(predict(samples, model, tmp_path, batch_size=64), tables.read_table(made).to_pylist()) <= 1
