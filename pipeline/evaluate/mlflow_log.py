@@ -88,10 +88,11 @@ def _make_view(dataset: str, out: Path) -> tracking.View:
 
 
 def _find_run(inputs: Inputs) -> tracking.Run:
-    """The run of the training. Maps of subgroups get a run of their own: they are not the scores of the model."""
+    """The run of the training; for maps of subgroups or of chosen looks, a run of their own."""
     trained, manifest = read_run_id(inputs.model), tables.load_manifest(inputs.maps)
-    size = manifest.get("subgroup_size")
-    return tracking.open_method_run(f"ICNet {trained}, subgroups of {size}") if size else tracking.reopen_run(trained)
+    chosen = {"subgroups of": manifest.get("subgroup_size"), "looks:": manifest.get("looks")}
+    named = [f"{name} {value}" for name, value in chosen.items() if value]
+    return tracking.open_method_run(", ".join([f"ICNet {trained}", *named])) if named else tracking.reopen_run(trained)
 
 
 def _to_metrics(dataset: str, sums: Sums, method: str) -> dict[str, float]:

@@ -179,6 +179,7 @@ def _list_facts(inputs: Inputs) -> dict[str, str]:
         "sha256 of the model": maps.get("model"),
         "SOD method": samples.get("method"),
         "Images of a subgroup": maps.get("subgroup_size"),
+        "Looks": maps.get("looks"),
     }
     return {label: str(value) for label, value in facts.items() if value}
 

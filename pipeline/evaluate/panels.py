@@ -71,7 +71,8 @@ class PanelSource:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        return Predictor(optimize(checkpoint.load(self.inputs.weights, devices.get_device())))
+        network = optimize(checkpoint.load(self.inputs.weights, devices.get_device()))
+        return Predictor(network, looks=tables.load_manifest(self.inputs.maps).get("looks"))
 
     def _members(self, group: str, most: int | None = None) -> list[Member]:
         """Images with their maps at the samples' size; maps of the first MAX_IMAGES alone, which are drawn."""

@@ -62,7 +62,8 @@ class MapsJob:
             if writer.missing:
                 with executor.connect():
                     seconds = self._predict(shards, writer, executor)
-            counts = writer.finish(stage="predict", model=weights, subgroup_size=self.config.subgroup_size)
+            chosen = self.config.model_dump(include={"subgroup_size", "looks"})
+            counts = writer.finish(stage="predict", model=weights, **chosen)
             shutil.rmtree(self.work, ignore_errors=True)
         return MapsMade(counts.rows, counts.rejects, sum(map(len, writer.missing)), seconds)
 

@@ -124,14 +124,18 @@ def test_the_run_of_the_training_gets_metrics_tables_sheets_and_the_benchmark(tr
     assert run.fetch_file("small/groups.parquet", tmp_path / "back").is_file()
 
 
-def test_scores_of_subgroups_go_to_a_run_of_their_own(trained, tmp_path):
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [({"subgroup_size": 5}, "subgroups of 5"), ({"subgroup_size": 5, "looks": 1}, "subgroups of 5, looks: 1")],
+)
+def test_scores_of_subgroups_and_of_other_looks_go_to_a_run_of_their_own(trained, tmp_path, chosen, name):
     inputs, run = trained
     inputs = replace(inputs, maps=shutil.copytree(inputs.maps, tmp_path / "subgroups" / "small"))
     manifest = json.loads((inputs.maps / "manifest.json").read_text())
-    files.write_json(inputs.maps / "manifest.json", {**manifest, "subgroup_size": 5})
+    files.write_json(inputs.maps / "manifest.json", manifest | chosen)
     evaluate_dataset(inputs, tmp_path / "out", CONFIG)
     assert "small/max_f" not in tracking.get_client(run.server).get_run(run.id).data.metrics
-    row = tracking.open_method_run(f"ICNet {run.id}, subgroups of 5")
+    row = tracking.open_method_run(f"ICNet {run.id}, {name}")
     assert "small/max_f" in tracking.get_client(run.server).get_run(row.id).data.metrics
 
 

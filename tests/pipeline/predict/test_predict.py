@@ -148,6 +148,7 @@ def test_a_model_can_be_told_how_often_to_look(samples, tmp_path, shard_size):
         checkpoint.save(ICNet(Config(**network, looks=looks)), file)
     own = predict(samples, twice, tmp_path / "maps", shard_size=shard_size)
     told = predict(samples, twice, tmp_path / "maps", shard_size=shard_size, looks=1)
+    assert tables.load_manifest(tmp_path / "maps" / "maps")["looks"] == 1
     expected = predict(samples, once, tmp_path / "expected", shard_size=shard_size)
     assert largest_difference(told, expected) == 0 and largest_difference(own, expected) > 0
 
