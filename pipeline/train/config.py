@@ -78,8 +78,10 @@ class TrainConfig(params.Section):
         description="share of the batches whose SIVs are pooled from the maps of an earlier look, not from the SISMs",
     )
 
-    loss: Literal["iou", "combined"] = Field(
-        "iou", description="equation 3, or cross-entropy with the IoU losses of foreground and background"
+    loss: Literal["iou", "combined", "structure"] = Field(
+        "iou",
+        description="equation 3; `combined`: cross-entropy with the IoU losses of foreground and background;"
+        " `structure`: the same, with more weight near edges",
     )
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam (coupled weight decay) or AdamW")
     lr: Rate = Field(1e-5, description="learning rate")
@@ -153,10 +155,6 @@ class TrainConfig(params.Section):
     def datasets(self) -> list[str]:
         """The names in `dataset`."""
         return [self.dataset] if isinstance(self.dataset, str) else self.dataset
-
-    def is_pasting(self, epoch: int) -> bool:
-        """Whether objects may be pasted in an epoch, counted from 0."""
-        return epoch < self.epochs - self.unpasted_epochs
 
     @model_validator(mode="after")
     def _check_options(self) -> "TrainConfig":

@@ -8,10 +8,17 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipeline.train.config import TrainConfig
+
 Member = list[np.ndarray]
 
 AREAS = (0.02, 0.45)
 """Share of the image that an object to be pasted covers."""
+
+
+def is_pasting(config: TrainConfig, epoch: int) -> bool:
+    """Whether objects may be pasted in an epoch, counted from 0."""
+    return epoch < config.epochs - config.unpasted_epochs
 
 
 def paste_objects(

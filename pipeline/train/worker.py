@@ -28,6 +28,7 @@ from pipeline.train.feature_files import StoredFeatures
 from pipeline.train.job import Job
 from pipeline.train.losses import LossFile
 from pipeline.train.meter import Meter
+from pipeline.train.pasting import is_pasting
 from pipeline.train.reports import Divergence, Epoch, Panel, Report, Steps
 from pipeline.train.sampler import BatchSlot, PlannedBatch, assign_to_rank, plan_epoch, plan_group_batches
 from pipeline.train.validation import Validation
@@ -76,7 +77,7 @@ class Worker:
     def load_steps(self, epoch: int, steps: Sequence[list[BatchSlot]]) -> Iterator[list[Batch]]:
         """The batches of each step; threads decode the next ones and bring them to the training's device."""
         slots = [slot for step in steps for slot in step]
-        pasting = self.config.is_pasting(epoch)
+        pasting = is_pasting(self.config, epoch)
         loaded = parallel.prefetch(lambda slot: self.loader.load_slot(slot, epoch, pasting), slots, self.threads)
         for step in steps:
             yield [next(loaded) for _ in step]

@@ -16,6 +16,7 @@ from pipeline.train.feature_files import StoredFeatures
 from pipeline.train.features import compute_missing_features
 from pipeline.train.initial import build_initial_model
 from pipeline.train.job import TrainError
+from pipeline.train.pasting import is_pasting
 from pipeline.train.sampler import BatchSlot
 from pipeline.train.stage import train_model
 from tests.helpers.trainings import NETWORK, OPTIONS, write_samples
@@ -82,7 +83,7 @@ def test_pasted_objects_come_from_other_groups(samples, tmp_path):
 
 def test_in_the_last_epochs_no_objects_are_pasted():
     config = TrainConfig(dataset="toys", epochs=5, unpasted_epochs=2)
-    assert [config.is_pasting(epoch) for epoch in range(5)] == [True, True, True, False, False]
+    assert [is_pasting(config, epoch) for epoch in range(5)] == [True, True, True, False, False]
 
 
 def test_pasting_with_one_group_is_refused(samples, tmp_path, mlflow_here):
