@@ -5,6 +5,7 @@ Legend: n images, m SIVs of their group, s px a side.
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -29,7 +30,8 @@ class Predictor:
         maps = [predictor.predict(images, sisms, cues).maps for images, sisms in batches]
 
     `gather_cues` is this loop. `map_batches` is the built-in `map`, or that of a thread pool, which computes several
-    batches at the same time. `looks`: None takes those of the network's config.
+    batches at the same time. `looks`: None takes those of the network's config. Raises ValueError where a config cannot
+    have so many.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Predictor:
         looks: int | None = None,
     ) -> None:
         self.model, self.batch_size, self.map_batches = model, batch_size, map_batches
-        self.looks = looks or model.config.looks
+        self.looks = model.config.looks if looks is None else replace(model.config, looks=looks).looks
         """How many passes over a large group it takes to find its cues."""
 
     def predict(

@@ -60,7 +60,8 @@ class CosaliencyModel:
 
     `sism_method`: makes the SISMs that are not given (docs/sod.md). `batch_size`: images that go through the network at
     once. `precision`: `float32`, `bf16`, or `auto`, which is bf16 where the device computes it fast. `device`: None is
-    a GPU if there is one. `looks`: how often a group is compared; None takes the network's own number.
+    a GPU if there is one. `looks`: how often a group is compared; None takes the network's own number. Raises
+    ValueError if it is not 1, 2 or 3.
     """
 
     def __init__(

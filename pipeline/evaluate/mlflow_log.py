@@ -88,7 +88,7 @@ def _make_view(dataset: str, out: Path) -> tracking.View:
 
 
 def _find_run(inputs: Inputs) -> tracking.Run:
-    """The run of the training; for maps of subgroups or of chosen looks, a run of their own."""
+    """The run of the training. Maps of subgroups, or made with `predict.looks`, have a run of their own."""
     trained, manifest = read_run_id(inputs.model), tables.load_manifest(inputs.maps)
     chosen = {"subgroups of": manifest.get("subgroup_size"), "looks:": manifest.get("looks")}
     named = [f"{name} {value}" for name, value in chosen.items() if value]

@@ -58,6 +58,9 @@ def test_a_network_can_be_told_how_often_to_look(pictures):
     network.config = replace(network.config, looks=1)
     same(once.predict(pictures), CosaliencyModel(network, "gc", precision="float32").predict(pictures))
     assert not np.array_equal(once.predict(pictures).maps[0], twice.predict(pictures).maps[0])
+    for looks in (0, 4):
+        with pytest.raises(ValueError, match=f"looks must be 1, 2 or 3, got {looks}"):
+            CosaliencyModel(network, "gc", looks=looks)
 
 
 def test_paths_bytes_pil_images_arrays_and_tensors_give_the_same_maps(model, pictures, files):
